@@ -1,0 +1,4 @@
+"""Image synchronization for multi-region OpenStack clouds.
+
+``doc/source/tour.rst`` lists the modules in reading order.
+"""

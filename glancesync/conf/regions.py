@@ -1,0 +1,60 @@
+"""Options about the regions and how they are reached."""
+
+from __future__ import annotations
+
+from oslo_config import cfg
+
+from glancesync.placement.strategies import STRATEGIES
+
+OPTIONS = [
+    cfg.URIOpt(
+        "cascading_endpoint_url",
+        schemes=["http", "https"],
+        help="Image endpoint of the home region, as the Keystone catalog lists it. The region "
+        "that has this endpoint is the source of truth.",
+    ),
+    cfg.StrOpt(
+        "sync_strategy",
+        default="None",
+        choices=[
+            ("None", "synchronization is off: nothing is made, changed or deleted"),
+            ("ALL", "every image goes to every region"),
+        ],
+        help="Which regions an image goes to.",
+    ),
+    cfg.ListOpt(
+        "preserve_properties",
+        default=[],
+        help="Patterns (as in file names: * ? [abc]) of custom properties that belong to each "
+        "region: never set, changed or removed by glance-sync.",
+    ),
+    cfg.IntOpt(
+        "catalog_interval",
+        default=60,
+        min=1,
+        help="Seconds between two looks at the Keystone catalog for regions that came or went.",
+    ),
+]
+
+CREDENTIAL_OPTIONS = [
+    cfg.StrOpt(
+        "interface",
+        default="public",
+        choices=["public", "internal", "admin"],
+        help="Interface of the image endpoints to use.",
+    ),
+    cfg.FloatOpt(
+        "connect_timeout",
+        default=5,
+        min=0.1,
+        help="Seconds to wait for a Glance to accept a connection.",
+    ),
+    cfg.FloatOpt(
+        "read_timeout",
+        default=30,
+        min=0.1,
+        help="Seconds to wait for a Glance to answer a request.",
+    ),
+]
+
+assert set(STRATEGIES) == {"None", "ALL"}  # noqa: S101 - the choices above are the strategies

@@ -1,0 +1,58 @@
+"""Options of the workers."""
+
+from __future__ import annotations
+
+from oslo_config import cfg
+
+OPTIONS = [
+    cfg.IntOpt("workers", default=32, min=1, help="Tasks worked on at a time by one process."),
+    cfg.IntOpt(
+        "region_workers",
+        default=8,
+        min=1,
+        help="Tasks worked on at a time for one region by one process, so that a slow region "
+        "delays only itself. A region's limit 'tasks' overrides it.",
+    ),
+    cfg.IntOpt(
+        "task_retry_times",
+        default=5,
+        min=1,
+        help="Attempts, with short pauses, before a task is shown as failed. A failed task is "
+        "still tried again, every retry_max_interval seconds.",
+    ),
+    cfg.FloatOpt(
+        "retry_interval",
+        default=1,
+        min=0.01,
+        help="Seconds before the second attempt; doubled for each further one.",
+    ),
+    cfg.FloatOpt(
+        "retry_max_interval", default=600, min=0.01, help="Longest pause between two attempts."
+    ),
+    cfg.FloatOpt(
+        "lease",
+        default=60,
+        min=1,
+        help="Seconds after which the tasks of a worker that gives no sign of life are given to "
+        "another.",
+    ),
+    cfg.FloatOpt(
+        "poll_interval",
+        default=0.5,
+        min=0.01,
+        help="Seconds between two looks for work that another process has queued.",
+    ),
+    cfg.FloatOpt(
+        "drain_timeout",
+        default=30,
+        min=0,
+        help="Seconds that tasks are given to end after SIGTERM; then they are given back.",
+    ),
+    cfg.FloatOpt(
+        "stuck_timeout",
+        default=3600,
+        min=1,
+        help="Seconds after which a replica that a region left in saving, uploading or importing "
+        "is deleted and made anew.",
+    ),
+]

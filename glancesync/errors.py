@@ -1,0 +1,105 @@
+"""Every error glancesync raises on purpose, and whether trying again makes sense.
+
+::
+
+    SyncError
+    ├── ConfigurationError     the operator must mend a file; refused at start
+    ├── JournalError           the database is not one of ours, or of another version
+    ├── LeaseLost              another worker owns the task now; stop, write nothing
+    ├── BadRequest             a caller of our API broke a rule; names field and rule
+    └── RegionError            a Glance or Keystone answered, or did not; carries the region
+        ├── Transient          no answer, 5xx, broken connection: try again with backoff
+        │   └── Throttled      429 or 503 with Retry-After: try again, not before it says
+        ├── Credential         401: our credentials, or the region's own set-up
+        ├── Refused            other 4xx: policy, protection, quota, schema
+        ├── Conflict           the region holds something that contradicts what we would make
+        └── Corrupt            bytes arrived whose size or hash is not that of the home image
+
+Foreign exceptions (glanceclient, keystoneauth, SQLAlchemy) are translated where they enter,
+in ``regions`` and ``journal``; nothing above those packages sees one.
+"""
+
+from __future__ import annotations
+
+
+class SyncError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class ConfigurationError(SyncError):
+    """A configuration that can't work.
+
+    :param option: the option as ``[section] name``
+    :param reason: the rule it breaks, in words
+    :param source: the file it was read from, or where it would have been
+    """
+
+    def __init__(self, option: str, reason: str, source: str = "the configuration") -> None:
+        super().__init__(f"{source}: {option}: {reason}")
+        self.option = option
+        self.reason = reason
+        self.source = source
+
+
+class JournalError(SyncError):
+    """The database can't be used: not ours, or of another version than this program."""
+
+
+class LeaseLost(SyncError):  # noqa: N818 - it is an event of the queue, named as one
+    """The lease on a task ended or was taken over; whoever held it must not write."""
+
+
+class BadRequest(SyncError):  # noqa: N818 - named after the HTTP status it becomes
+    """A request to our API that breaks a rule.
+
+    :param code: HTTP status, 400 unless told
+    """
+
+    def __init__(self, message: str, code: int = 400) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class RegionError(SyncError):
+    """Something went wrong with one region.
+
+    :param region: name of the region
+    :param message: what happened, in words an operator understands, free of secrets
+    :param retry_after: seconds the region asked us to wait, if it did
+    """
+
+    retryable = False
+
+    def __init__(self, region: str, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(f"{region}: {message}")
+        self.region = region
+        self.message = message
+        self.retry_after = retry_after
+
+
+class Transient(RegionError):  # noqa: N818
+    """No answer, a server error, or a connection that broke."""
+
+    retryable = True
+
+
+class Throttled(Transient):
+    """The region asked us to come back later."""
+
+
+class Credential(RegionError):  # noqa: N818
+    """The region did not accept our token."""
+
+
+class Refused(RegionError):  # noqa: N818
+    """The region understood and said no."""
+
+
+class Conflict(RegionError):  # noqa: N818
+    """The region holds an image that contradicts the one we would make."""
+
+
+class Corrupt(RegionError):  # noqa: N818
+    """What arrived is not what the home image is."""
+
+    retryable = True

@@ -1,0 +1,183 @@
+"""What the flows need from the world, as Protocols. The contract is in the docstrings.
+
+Implementations live in ``journal`` (:class:`Queue`, :class:`Replicas`), ``regions``
+(:class:`ImageService`) and ``transports`` (:class:`Transport`); one suite in ``tests/contract``
+runs against each of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Protocol
+
+from glancesync.errors import RegionError
+from glancesync.model import Image, Outcome, Priority, Task
+from glancesync.planner import Op
+
+
+class Clock(Protocol):
+    """Time of this process; never compared with another machine's."""
+
+    def monotonic(self) -> float:
+        """Seconds since some fixed point."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+
+class Queue(Protocol):
+    """Durable tasks with leases. All times are the database's."""
+
+    def claim(
+        self,
+        owner: str,
+        *,
+        lease: float,
+        limit: int,
+        closed: Collection[str] = (),
+        room: Mapping[str, int] = {},
+    ) -> list[Task]:
+        """Take the most urgent due task, and with it the due replica tasks of the same image.
+
+        Never two owners the same task. Tasks of ``closed`` regions stay; of a region in ``room``
+        at most so many are taken.
+        """
+
+    def renew(self, tasks: Iterable[Task], *, lease: float) -> set[int]:
+        """Prolong the leases; return the ids of those tasks that are still the caller's."""
+
+    def finish(self, task: Task, outcome: Outcome) -> None:
+        """End, snooze or retry a claimed task. LeaseLost: it is no longer the caller's."""
+
+    def release(self, tasks: Iterable[Task]) -> None:
+        """Give claimed tasks back untouched, at no cost; those lost already are passed over."""
+
+    def rescue(self) -> int:
+        """Make the tasks of expired leases ready again; return how many."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Endpoint:
+    """How to reach an image's ``/file`` in a Glance. Holds a token: never log it."""
+
+    region: str
+    url: str
+    token: str = dataclasses.field(repr=False)
+
+
+class ImageService(Protocol):
+    """One region's Glance. Every error it raises is a RegionError that names the region."""
+
+    region: str
+
+    def get(self, image_id: str) -> Image | None:
+        """The image with its members; None if Glance says that there is none."""
+
+    def confirm_absent(self, image_id: str) -> bool:
+        """True only if a complete, clean listing does not hold the image either (P4)."""
+
+    def create(self, image: Image) -> None:
+        """Make an image record without data. Conflict: the id is or was in use."""
+
+    def patch(self, image_id: str, ops: Sequence[Op]) -> None:
+        """Apply all of ``ops`` or none. Refused: the region does not allow one of them."""
+
+    def put_member(self, image_id: str, project_id: str, status: str) -> None:
+        """Add the member if need be and set its status; repeating is safe."""
+
+    def remove_member(self, image_id: str, project_id: str) -> None:
+        """Remove a member; repeating is safe."""
+
+    def deactivate(self, image_id: str) -> None:
+        """Forbid download by users; repeating is safe."""
+
+    def reactivate(self, image_id: str) -> None:
+        """Undo :meth:`deactivate`; repeating is safe."""
+
+    def delete(self, image_id: str) -> None:
+        """Delete; an image that is gone already is no error."""
+
+    def import_from(self, image_id: str, source_region: str, source_id: str) -> None:
+        """Start Glance's ``glance-download`` import of a queued image."""
+
+    def import_methods(self) -> frozenset[str]:
+        """What ``GET /v2/info/import`` offers."""
+
+    def file(self, image_id: str) -> Endpoint:
+        """Where its bytes are read from and written to, with a fresh token."""
+
+
+class Services(Protocol):
+    """The Glances of all regions."""
+
+    home: str
+
+    def __call__(self, region: str) -> ImageService:
+        """The service of ``region``; Transient if the catalog does not list it now."""
+
+
+# -- transports -----------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Capabilities:
+    """What a transport needs and can do; data, so that the choice needs no type checks."""
+
+    needs_import_method: str | None = None  # the target must offer it
+    needs_formats: bool = False  # container_format and disk_format must be set
+    fan_out: bool = False  # one read of the source serves several targets
+    asynchronous: bool = False  # the region works on by itself; look again later
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """One end of a transfer. ``report`` is called with the bytes that have arrived so far."""
+
+    region: str
+    image_id: str
+    service: ImageService
+    report: Callable[[int], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    image: Image
+    service: ImageService
+
+
+class Transport(Protocol):
+    """A way to move the bytes of one image. Registered as ``glancesync.transports``."""
+
+    name: str
+    capabilities: Capabilities
+
+    def move(
+        self,
+        source: Source,
+        targets: Sequence[Target],
+        settle: Callable[[Target, RegionError | None], None],
+        cancelled: threading.Event,
+    ) -> None:
+        """Bring the source's bytes to the targets.
+
+        ``settle`` is called exactly once for each target, as soon as its fate is known, with None
+        for success; the slow do not delay the word about the fast (P8). An asynchronous transport
+        settles when the region has accepted the work. Returns, or raises, when all is over or
+        ``cancelled`` is set; targets not settled by then are settled by the caller.
+        """
+
+
+__all__ = [
+    "Capabilities",
+    "Clock",
+    "Endpoint",
+    "ImageService",
+    "Priority",
+    "Queue",
+    "Services",
+    "Source",
+    "Target",
+    "Transport",
+]

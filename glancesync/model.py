@@ -1,0 +1,250 @@
+"""The words of glancesync as values: frozen dataclasses without behaviour that does I/O.
+
+Times are seconds since the epoch as the database's clock gives them, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from glancesync.states import ReplicaState, TaskKind, TaskState
+
+#: Statuses in which an image has its bytes. Source: Glance API, "Image statuses".
+WITH_DATA = frozenset({"active", "deactivated"})
+#: Statuses in which bytes are just being written.
+IN_FLIGHT = frozenset({"saving", "uploading", "importing"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Actor:
+    """Who caused a change, as Glance's request context or a Keystone token names them."""
+
+    user_id: str | None = None
+    project_id: str | None = None
+    roles: tuple[str, ...] = ()
+    request_id: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**dataclasses.asdict(self), "roles": list(self.roles)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Actor:
+        return cls(
+            user_id=data.get("user_id"),
+            project_id=data.get("project_id"),
+            roles=tuple(data.get("roles") or ()),
+            request_id=data.get("request_id"),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Hint:
+    """"This image changed." How it changed is found out by looking."""
+
+    image_id: str
+    actor: Actor = Actor()
+    merged: int = 1  # how many changes the sender merged into this hint
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+    """An image as a Glance answered it; also what a replica is desired to be.
+
+    ``properties`` holds the custom properties only: nothing read-only, nothing reserved.
+    """
+
+    id: str
+    status: str
+    name: str | None = None
+    container_format: str | None = None
+    disk_format: str | None = None
+    min_disk: int = 0  # GiB
+    min_ram: int = 0  # MiB
+    visibility: str = "shared"
+    protected: bool = False
+    os_hidden: bool = False
+    owner: str | None = None
+    tags: frozenset[str] = frozenset()
+    properties: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    members: Mapping[str, str] = dataclasses.field(default_factory=dict)  # project -> status
+    size: int | None = None
+    checksum: str | None = None
+    os_hash_algo: str | None = None
+    os_hash_value: str | None = None
+    failed_import: str = ""  # stores a failed import named (os_glance_failed_import)
+
+    @property
+    def has_data(self) -> bool:
+        return self.status in WITH_DATA
+
+    @property
+    def in_flight(self) -> bool:
+        return self.status in IN_FLIGHT
+
+    def fingerprint(self) -> str:
+        """A hash over everything that a replica takes over; equal images have equal ones."""
+        return hashlib.sha256(
+            json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":")).encode()
+        ).hexdigest()
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready, without what is not synced (``failed_import``)."""
+        data = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        del data["failed_import"]
+        data["tags"] = sorted(self.tags)
+        data["properties"] = dict(self.properties)
+        data["members"] = dict(self.members)
+        return data
+
+    def same_bytes(self, other: Image) -> bool:
+        """True if both hold the same bytes, by the strongest evidence that both have.
+
+        Images registered by location may carry no hash; then ``checksum`` (md5) and size decide.
+        """
+        if self.size != other.size:
+            return False
+        if self.os_hash_value and other.os_hash_value and self.os_hash_algo == other.os_hash_algo:
+            return self.os_hash_value == other.os_hash_value
+        if self.checksum and other.checksum:
+            return self.checksum == other.checksum
+        return not (self.os_hash_value or self.checksum)
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageRecord:
+    """What the journal knows of a home image."""
+
+    image_id: str
+    generation: int  # raised whenever the home image is found changed
+    fingerprint: str
+    exists: bool
+    name: str | None
+    owner: str | None
+    status: str
+    size: int | None
+    kernel_id: str | None
+    ramdisk_id: str | None
+    changed_at: float
+    observed_at: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Replica:
+    """What the journal knows of one image in one region."""
+
+    image_id: str
+    region: str
+    state: ReplicaState = ReplicaState.PENDING
+    replica_id: str | None = None  # the id there; differs where the region refused ours
+    made: bool = False  # we made it, so we may delete it
+    observed_generation: int = 0
+    baseline: str | None = None  # fingerprint of what we last observed
+    transport: str | None = None
+    bytes_done: int = 0
+    bytes_total: int | None = None
+    refused: Mapping[str, str] = dataclasses.field(default_factory=dict)  # what -> why
+    last_error: str | None = None
+    synced_at: float | None = None
+    updated_at: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A durable unit of work. ``key`` is unique among open tasks."""
+
+    id: int
+    key: str
+    kind: TaskKind
+    image_id: str
+    region: str  # "" for image tasks
+    state: TaskState
+    priority: int  # smaller is sooner
+    asked: int  # how often it was asked for since it was opened
+    attempt: int  # failed attempts since the last success
+    force: bool
+    due_at: float
+    waiting_since: float | None  # first of the snoozes in a row
+    lease_owner: str | None
+    lease_token: str | None
+    lease_until: float | None
+    actor: Actor
+    reason: str | None  # result, error or why it waits, in words
+    created_at: float
+    updated_at: float
+    ended_at: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Region:
+    """A Keystone region with a Glance, as the catalog and the operator describe it."""
+
+    name: str
+    url: str
+    home: bool = False
+    present: bool = True  # in the catalog when last looked
+    enabled: bool = True
+    maintenance: bool = False
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    limits: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    seen_at: float | None = None
+    last_error: str | None = None
+
+    @property
+    def open(self) -> bool:
+        """True if work for this region may start."""
+        return self.present and self.enabled and not self.maintenance
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+    """One line of the journal's log about an image."""
+
+    id: int
+    at: float
+    image_id: str
+    region: str
+    what: str
+    detail: str
+    actor: Actor
+
+
+class Priority:
+    """The order of work; gaps leave room for rules to shift an image."""
+
+    USER = 10  # somebody asked for it by name
+    HINT = 50
+    AUDIT = 90
+
+
+# -- outcomes: what a worker decided about the task it ran ---------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Done:
+    """The work is finished; ``result`` says in words what was done."""
+
+    result: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Snooze:
+    """Nothing went wrong, but it is too early; costs no attempt."""
+
+    seconds: float
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Retry:
+    """It failed; try again after ``seconds``. ``failed``: the fast retries are used up."""
+
+    seconds: float
+    error: str
+    failed: bool
+
+
+Outcome = Done | Snooze | Retry

@@ -1,0 +1,1 @@
+"""Which regions an image goes to. Pure: facts in, names out."""

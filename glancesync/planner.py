@@ -1,0 +1,232 @@
+"""What has to be done so that a replica becomes what it should be: ``plan(...) -> actions``.
+
+Pure: no I/O, no clock. The executor observes, asks for a plan, acts, and observes again until the
+plan is empty; so a plan only has to name the next sensible steps, and never has to foresee how a
+region reacts to them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from glancesync.model import Image, Replica
+
+#: Attributes a replica takes over, in the order in which they are patched.
+ATTRIBUTES = ("name", "min_disk", "min_ram", "visibility", "protected", "os_hidden", "owner")
+#: Attributes Glance lets one change only while an image has no data.
+FORMATS = ("container_format", "disk_format")
+#: Properties that name another image. Source: Nova's and Glance's AMI support.
+REFERENCES = ("kernel_id", "ramdisk_id")
+
+
+@dataclasses.dataclass(frozen=True)
+class Op:
+    """One change of one attribute or custom property."""
+
+    op: str  # add, replace, remove
+    name: str
+    value: Any = None
+    custom: bool = False  # a custom property, not an attribute
+
+
+@dataclasses.dataclass(frozen=True)
+class Create:
+    """Make the image record, without data, unseen by users until its bytes are verified."""
+
+    image: Image
+
+
+@dataclasses.dataclass(frozen=True)
+class Transfer:
+    """Bring the bytes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Patch:
+    ops: tuple[Op, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Members:
+    """Add or change ``put`` (project -> status), take away ``remove``."""
+
+    put: Mapping[str, str]
+    remove: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Deactivate:
+    pass
+
+
+@dataclasses.dataclass(frozen=True)
+class Reactivate:
+    pass
+
+
+@dataclasses.dataclass(frozen=True)
+class Delete:
+    """Remove the region's image; ``cause`` goes into the event log (P4)."""
+
+    cause: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Wait:
+    """Somebody is writing the image; look again later."""
+
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Clash:
+    """The region holds an image that is not ours and must not be touched."""
+
+    reason: str
+
+
+Action = Create | Transfer | Patch | Members | Deactivate | Reactivate | Delete | Wait | Clash
+
+
+def desired_replica(home: Image, replica_id: str, id_map: Mapping[str, str]) -> Image:
+    """The replica that ``home`` should have in a region.
+
+    :param replica_id: its id there
+    :param id_map: home id -> id in that region, for the images ``home`` refers to
+    """
+    properties = {
+        name: id_map.get(value, value) if name in REFERENCES else value
+        for name, value in home.properties.items()
+    }
+    return dataclasses.replace(home, id=replica_id, properties=properties)
+
+
+def plan(
+    desired: Image | None,
+    observed: Image | None,
+    replica: Replica,
+    *,
+    preserve: Sequence[str] = (),
+    refused: Collection[str] = (),
+    force: bool = False,
+    stuck: bool = False,
+) -> list[Action]:
+    """The next steps from ``observed`` to ``desired``; empty when there is nothing to do.
+
+    :param desired: what the replica should be; None: it should not exist
+    :param observed: what the region answered; None: it is not there
+    :param replica: the journal's record; only what it says we made is ever deleted
+    :param preserve: patterns (:mod:`fnmatch`) of properties that belong to the region
+    :param refused: what the region refused in this run; not asked again
+    :param force: an operator said that an image that is not ours may be replaced
+    :param stuck: somebody has been writing the image for longer than is believable
+    """
+    if desired is None:
+        return _removal(observed, replica, "the home image is deleted")
+    if observed is None:
+        return [Create(desired)] if desired.has_data else []
+    if observed.in_flight:
+        if stuck and replica.made:
+            return [Delete(f"the region's image was stuck in {observed.status}")]
+        return [Wait(f"the region's image is {observed.status}")]
+    if not observed.has_data:
+        return _without_data(desired, observed, replica, force)
+    if not desired.has_data:
+        # Stale bytes must not be booted; home may get the same bytes back, so keep them.
+        return [Deactivate()] if replica.made and observed.status == "active" else []
+    if not observed.same_bytes(desired):
+        return _replacement(observed, replica, force, "its bytes differ from the home image's")
+    return _metadata(desired, observed, preserve, refused)
+
+
+def _without_data(desired: Image, observed: Image, replica: Replica, force: bool) -> list[Action]:
+    if not desired.has_data:
+        return []
+    if not replica.made:
+        return _replacement(observed, replica, force, f"it is {observed.status}, without data")
+    if observed.status != "queued":
+        return [Delete(f"the region's image was {observed.status}")]
+    formats = tuple(
+        Op("replace", name, getattr(desired, name))
+        for name in FORMATS
+        if getattr(desired, name) != getattr(observed, name)
+    )
+    return [Patch(formats), Transfer()] if formats else [Transfer()]
+
+
+def _removal(observed: Image | None, replica: Replica, cause: str) -> list[Action]:
+    if observed is None or not replica.made:
+        return []
+    unprotect: list[Action] = []
+    if observed.protected:
+        unprotect.append(Patch((Op("replace", "protected", False),)))
+    return [*unprotect, Delete(cause)]
+
+
+def _replacement(observed: Image, replica: Replica, force: bool, reason: str) -> list[Action]:
+    if replica.made:
+        return _removal(observed, replica, reason)
+    if force:
+        forced = dataclasses.replace(replica, made=True)
+        return _removal(observed, forced, f"forced by an operator: {reason}")
+    return [Clash(f"image {observed.id} of the region was not made by glancesync and {reason}")]
+
+
+def _metadata(
+    desired: Image, observed: Image, preserve: Sequence[str], refused: Collection[str]
+) -> list[Action]:
+    actions: list[Action] = []
+    ops = [
+        *attribute_ops(desired, observed),
+        *property_ops(desired.properties, observed.properties, preserve),
+    ]
+    ops = [op for op in ops if op.name not in refused]
+    if ops:
+        actions.append(Patch(tuple(ops)))
+    put = {
+        project: status
+        for project, status in desired.members.items()
+        if observed.members.get(project) != status and f"member {project}" not in refused
+    }
+    remove = tuple(
+        project
+        for project in sorted(observed.members)
+        if project not in desired.members and f"member {project}" not in refused
+    )
+    if (put or remove) and desired.visibility == "shared" and "visibility" not in refused:
+        actions.append(Members(put, remove))
+    if desired.status != observed.status and "status" not in refused:
+        actions.append(Deactivate() if desired.status == "deactivated" else Reactivate())
+    return actions
+
+
+def attribute_ops(desired: Image, observed: Image) -> list[Op]:
+    """Changes of attributes and tags."""
+    ops = [
+        Op("replace", name, getattr(desired, name))
+        for name in ATTRIBUTES
+        if getattr(desired, name) != getattr(observed, name)
+    ]
+    if desired.tags != observed.tags:
+        ops.append(Op("replace", "tags", sorted(desired.tags)))
+    return ops
+
+
+def property_ops(
+    desired: Mapping[str, str], observed: Mapping[str, str], preserve: Sequence[str]
+) -> list[Op]:
+    """Changes of custom properties; those matching ``preserve`` are the region's own."""
+    ops = []
+    for name in sorted(desired.keys() | observed.keys()):
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in preserve):
+            continue
+        if name not in desired:
+            ops.append(Op("remove", name, custom=True))
+        elif name not in observed:
+            ops.append(Op("add", name, desired[name], custom=True))
+        elif observed[name] != desired[name]:
+            ops.append(Op("replace", name, desired[name], custom=True))
+    return ops

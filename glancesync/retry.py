@@ -1,0 +1,43 @@
+"""When to try again: a value that is decided, not control flow.
+
+Backoff is exponential, capped, with full jitter (AWS Architecture Blog, "Exponential Backoff And
+Jitter"). ``task_retry_times`` bounds the fast tries; after them a task is ``failed``, which is
+shown, and tried at the cap for ever.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from glancesync.errors import Credential, RegionError, Throttled
+from glancesync.model import Retry, Snooze
+
+
+@dataclasses.dataclass(frozen=True)
+class RetryPolicy:
+    """How failed attempts are spaced."""
+
+    fast_attempts: int = 5
+    base: float = 1.0  # seconds before the second attempt
+    cap: float = 600.0  # seconds at the most between two attempts
+
+    def decide(self, error: Exception, attempt: int, jitter: float) -> Retry | Snooze:
+        """What follows from ``error``.
+
+        :param attempt: how many attempts failed before this one
+        :param jitter: a random number in [0, 1)
+        """
+        if isinstance(error, Throttled):
+            return Snooze(min(error.retry_after or self.base, self.cap), str(error))
+        fast = isinstance(error, RegionError) and (
+            error.retryable or isinstance(error, Credential)
+        )
+        failed = not fast or attempt + 1 >= self.fast_attempts
+        ceiling = self.cap if failed else min(self.cap, self.base * 2**attempt)
+        delay = ceiling * (0.5 + jitter / 2)
+        return Retry(delay, str(error) or type(error).__name__, failed)
+
+
+def snooze_delay(waited: float, shortest: float, longest: float) -> float:
+    """Seconds until the next look at something that takes its time: a tenth of the time waited."""
+    return min(longest, max(shortest, waited / 10))
