@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TCP ports of 127.0.0.1: which are taken, and by whom."""
+
+import os
+import socket
+from pathlib import Path
+
+from devcloud.errors import DevcloudError
+
+HOST = "127.0.0.1"
+_LISTEN = "0A"  # state in /proc/net/tcp
+
+
+def is_taken(port: int) -> bool:
+    """Whether a server could not bind *port* now."""
+    with socket.socket() as probe:
+        # As servers do: connections of a server that just ended do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+            probe.listen(1)
+        except OSError:
+            return True
+    return False
+
+
+def find_base(width: int, start: int = 19590, step: int = 50) -> int:
+    """The first base from *start* on, in steps, whose *width* following ports are all free.
+
+    Two processes that ask at the same moment get the same answer: callers that may run side by
+    side start their search at different places.
+    """
+    for base in range(start, 32000, step):
+        if not any(is_taken(base + offset) for offset in range(width)):
+            return base
+    raise DevcloudError(f"no {width} free ports in a row between {start} and 32000")
+
+
+def owner(port: int) -> str:
+    """Who listens on *port*, for a message: ``pid 12 (uwsgi ...)``, or that it is unknown."""
+    inodes = {
+        fields[9]
+        for table in ("tcp", "tcp6")
+        for fields in _rows(Path("/proc/net") / table)
+        if fields[3] == _LISTEN and int(fields[1].rsplit(":", 1)[1], 16) == port
+    }
+    links = {f"socket:[{inode}]" for inode in inodes}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if any(os.readlink(fd) in links for fd in (process / "fd").iterdir()):
+                argv = (process / "cmdline").read_bytes().replace(b"\0", b" ")
+                return f"pid {process.name} ({argv.decode(errors='replace').strip()[:80]})"
+        except OSError:
+            continue  # ended meanwhile, or another user's
+    return "a process that is not ours to see"
+
+
+def _rows(table: Path) -> list[list[str]]:
+    try:
+        return [line.split() for line in table.read_text().splitlines()[1:]]
+    except OSError:
+        return []
