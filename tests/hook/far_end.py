@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +16,10 @@ Answer = Callable[["Handler", dict[str, Any]], None]
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: FarEnd
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.connections.append(self.connection)
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -28,6 +34,12 @@ class Handler(BaseHTTPRequestHandler):
             self.server.seen.notify_all()
         self.server.answer(self, request)
 
+    def do_GET(self) -> None:
+        """A file for images whose bytes are elsewhere."""
+        self.reply(200, b"somewhere else\n")
+
+    do_HEAD = do_GET  # noqa: N815
+
     def reply(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
         text = body if isinstance(body, bytes) else json.dumps(body).encode()
         kind = "text/html" if isinstance(body, bytes) else "application/json"
@@ -36,7 +48,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
-        self.wfile.write(text)
+        if self.command != "HEAD":
+            self.wfile.write(text)
 
     def log_message(self, *args: Any) -> None:
         pass
@@ -52,6 +65,7 @@ class FarEnd(ThreadingHTTPServer):
         self.seen = threading.Condition()
         self.released = threading.Event()
         self.tokens = 0
+        self.connections: list[socket.socket] = []
         super().__init__(("127.0.0.1", port), Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -79,6 +93,9 @@ class FarEnd(ThreadingHTTPServer):
         self.released.set()
         self.shutdown()
         self.server_close()
+        for connection in self.connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 def take(handler: Handler, request: dict[str, Any]) -> None:
