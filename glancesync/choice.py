@@ -22,7 +22,7 @@ def choose(
 ) -> tuple[Transport | None, dict[str, str]]:
     """The transport to take, and why each one before it was passed over."""
     methods = frozenset(import_methods)
-    passed = {}
+    passed: dict[str, str] = {}
     for transport in transports:
         why = unfit(transport.capabilities, image, methods)
         if why is None:

@@ -8,13 +8,22 @@ runs against each of them.
 from __future__ import annotations
 
 import dataclasses
-import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 from glancesync.errors import RegionError
-from glancesync.model import Image, Outcome, Priority, Task
+from glancesync.model import (
+    Actor,
+    Image,
+    ImageRecord,
+    Outcome,
+    Priority,
+    Region,
+    Replica,
+    Task,
+)
 from glancesync.planner import Op
+from glancesync.states import TaskKind
 
 
 class Clock(Protocol):
@@ -27,35 +36,94 @@ class Clock(Protocol):
         """Wait."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Ask:
+    """A wish for work. On a task that is open already it only raises ``asked``."""
+
+    kind: TaskKind
+    image_id: str
+    region: str = ""
+    priority: int = Priority.HINT
+    actor: Actor = Actor()
+    count: int = 1
+    urgent: bool = False  # due now, also in the middle of a backoff
+    force: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Note:
+    """A line for the event log."""
+
+    what: str
+    detail: str = ""
+    region: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Changes:
+    """What a task writes, in one transaction.
+
+    ``pending``: regions in which a replica of the task's image is to be shown as pending.
+    """
+
+    image: ImageRecord | None = None
+    replica: Replica | None = None
+    pending: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
+    asks: tuple[Ask, ...] = ()
+
+
 class Queue(Protocol):
     """Durable tasks with leases. All times are the database's."""
 
     def claim(
-        self,
-        owner: str,
-        *,
-        lease: float,
-        limit: int,
-        closed: Collection[str] = (),
-        room: Mapping[str, int] = {},
+        self, owner: str, *, lease: float, limit: int, closed: Collection[str] = ()
     ) -> list[Task]:
         """Take the most urgent due task, and with it the due replica tasks of the same image.
 
-        Never two owners the same task. Tasks of ``closed`` regions stay; of a region in ``room``
-        at most so many are taken.
+        Never two owners the same task. Tasks of ``closed`` regions stay.
         """
 
     def renew(self, tasks: Iterable[Task], *, lease: float) -> set[int]:
         """Prolong the leases; return the ids of those tasks that are still the caller's."""
 
-    def finish(self, task: Task, outcome: Outcome) -> None:
-        """End, snooze or retry a claimed task. LeaseLost: it is no longer the caller's."""
+    def commit(self, task: Task, changes: Changes, outcome: Outcome | None = None) -> None:
+        """Write ``changes`` and, with an ``outcome``, conclude the task: all or nothing.
+
+        A task that was asked for again since it was claimed is due at once instead of done.
+        LeaseLost: it is no longer the caller's, nothing was written.
+        """
 
     def release(self, tasks: Iterable[Task]) -> None:
         """Give claimed tasks back untouched, at no cost; those lost already are passed over."""
 
     def rescue(self) -> int:
         """Make the tasks of expired leases ready again; return how many."""
+
+
+class Replicas(Protocol):
+    """What the flows read of the journal's records."""
+
+    def image(self, image_id: str) -> ImageRecord | None:
+        """The record of a home image."""
+
+    def replica(self, image_id: str, region: str) -> Replica | None:
+        """The record of a replica."""
+
+    def replicas_of(self, image_id: str) -> list[Replica]:
+        """All records of one image, by region."""
+
+    def id_map(self, region: str, image_ids: Collection[str]) -> dict[str, str]:
+        """Home id -> id in ``region`` of those images that have a replica there."""
+
+    def referrers(self, image_id: str) -> list[str]:
+        """The home images whose kernel or ramdisk is ``image_id``."""
+
+    def regions(self) -> list[Region]:
+        """All regions ever seen, by name."""
+
+    def progress(self, image_id: str, region: str, done: int, total: int | None) -> None:
+        """Note how many bytes have arrived."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,26 +226,12 @@ class Transport(Protocol):
         source: Source,
         targets: Sequence[Target],
         settle: Callable[[Target, RegionError | None], None],
-        cancelled: threading.Event,
+        cancelled: Callable[[], bool],
     ) -> None:
         """Bring the source's bytes to the targets.
 
         ``settle`` is called exactly once for each target, as soon as its fate is known, with None
         for success; the slow do not delay the word about the fast (P8). An asynchronous transport
         settles when the region has accepted the work. Returns, or raises, when all is over or
-        ``cancelled`` is set; targets not settled by then are settled by the caller.
+        ``cancelled()`` turns true; targets not settled by then are settled by the caller.
         """
-
-
-__all__ = [
-    "Capabilities",
-    "Clock",
-    "Endpoint",
-    "ImageService",
-    "Priority",
-    "Queue",
-    "Services",
-    "Source",
-    "Target",
-    "Transport",
-]

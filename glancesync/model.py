@@ -43,7 +43,7 @@ class Actor:
 
 @dataclasses.dataclass(frozen=True)
 class Hint:
-    """"This image changed." How it changed is found out by looking."""
+    """ "This image changed." How it changed is found out by looking."""
 
     image_id: str
     actor: Actor = Actor()
@@ -121,7 +121,7 @@ class ImageRecord:
     image_id: str
     generation: int  # raised whenever the home image is found changed
     fingerprint: str
-    exists: bool
+    present: bool
     name: str | None
     owner: str | None
     status: str
@@ -218,6 +218,19 @@ class Priority:
     USER = 10  # somebody asked for it by name
     HINT = 50
     AUDIT = 90
+
+
+@dataclasses.dataclass(frozen=True)
+class ReplicaView:
+    """A replica with what is known around it, as it is shown to people."""
+
+    replica: Replica
+    desired_generation: int
+    name: str | None
+    owner: str | None
+    task_id: int | None = None  # of the open task, if there is one
+    attempt: int = 0
+    next_try_at: float | None = None
 
 
 # -- outcomes: what a worker decided about the task it ran ---------------------------------------

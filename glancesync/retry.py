@@ -29,9 +29,7 @@ class RetryPolicy:
         """
         if isinstance(error, Throttled):
             return Snooze(min(error.retry_after or self.base, self.cap), str(error))
-        fast = isinstance(error, RegionError) and (
-            error.retryable or isinstance(error, Credential)
-        )
+        fast = isinstance(error, RegionError) and (error.retryable or isinstance(error, Credential))
         failed = not fast or attempt + 1 >= self.fast_attempts
         ceiling = self.cap if failed else min(self.cap, self.base * 2**attempt)
         delay = ceiling * (0.5 + jitter / 2)

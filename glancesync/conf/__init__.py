@@ -5,6 +5,7 @@ Nothing here is global: :func:`load` returns a ConfigOpts that ``wiring`` takes 
 
 from __future__ import annotations
 
+import copy
 import pathlib
 from collections.abc import Sequence
 
@@ -18,6 +19,9 @@ from glancesync.conf import regions, service, transfer, worker
 from glancesync.errors import ConfigurationError
 
 CREDENTIALS = "service_credentials"
+
+#: Seconds a Glance or Keystone is given to answer a request, unless the operator says otherwise.
+REQUEST_TIMEOUT = 30
 
 
 def _own() -> list[tuple[str, list[cfg.Opt]]]:
@@ -33,6 +37,8 @@ def _credentials() -> list[cfg.Opt]:
         *ks_loading.get_session_conf_options(),
         *regions.CREDENTIAL_OPTIONS,
     ]
+    options = [copy.deepcopy(option) for option in options]
+    next(option for option in options if option.dest == "timeout").default = REQUEST_TIMEOUT
     return sorted({option.name: option for option in options}.values(), key=lambda o: str(o.name))
 
 
@@ -53,7 +59,9 @@ def set_defaults() -> None:
     )
 
 
-def load(args: Sequence[str], *, prog: str, version: str, cli: Sequence[cfg.Opt] = ()) -> cfg.ConfigOpts:
+def load(
+    args: Sequence[str], *, prog: str, version: str, cli: Sequence[cfg.Opt] = ()
+) -> cfg.ConfigOpts:
     """Read command line and files, and refuse what can't work.
 
     :raises ConfigurationError: names file, section, option and reason
@@ -68,6 +76,7 @@ def load(args: Sequence[str], *, prog: str, version: str, cli: Sequence[cfg.Opt]
     conf.register_opts(db_options.database_opts, "database")
     ks_loading.register_auth_conf_options(conf, CREDENTIALS)
     ks_loading.register_session_conf_options(conf, CREDENTIALS)
+    conf.set_default("timeout", REQUEST_TIMEOUT, CREDENTIALS)
     conf.register_opts(regions.CREDENTIAL_OPTIONS, CREDENTIALS)
     try:
         conf(list(args), project="glance-sync", prog=prog, version=version)

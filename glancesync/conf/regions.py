@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from oslo_config import cfg
 
-from glancesync.placement.strategies import STRATEGIES
+#: A test holds these to the keys of ``placement.strategies.STRATEGIES``.
+STRATEGIES = {
+    "None": "synchronization is off: nothing is made, changed or deleted",
+    "ALL": "every image goes to every region",
+}
 
 OPTIONS = [
     cfg.URIOpt(
@@ -15,15 +19,14 @@ OPTIONS = [
     ),
     cfg.StrOpt(
         "sync_strategy",
+        mutable=True,
         default="None",
-        choices=[
-            ("None", "synchronization is off: nothing is made, changed or deleted"),
-            ("ALL", "every image goes to every region"),
-        ],
+        choices=list(STRATEGIES.items()),
         help="Which regions an image goes to.",
     ),
     cfg.ListOpt(
         "preserve_properties",
+        mutable=True,
         default=[],
         help="Patterns (as in file names: * ? [abc]) of custom properties that belong to each "
         "region: never set, changed or removed by glance-sync.",
@@ -43,18 +46,4 @@ CREDENTIAL_OPTIONS = [
         choices=["public", "internal", "admin"],
         help="Interface of the image endpoints to use.",
     ),
-    cfg.FloatOpt(
-        "connect_timeout",
-        default=5,
-        min=0.1,
-        help="Seconds to wait for a Glance to accept a connection.",
-    ),
-    cfg.FloatOpt(
-        "read_timeout",
-        default=30,
-        min=0.1,
-        help="Seconds to wait for a Glance to answer a request.",
-    ),
 ]
-
-assert set(STRATEGIES) == {"None", "ALL"}  # noqa: S101 - the choices above are the strategies

@@ -5,9 +5,7 @@ from __future__ import annotations
 from oslo_config import cfg
 
 OPTIONS = [
-    cfg.HostAddressOpt(
-        "bind_host", default="127.0.0.1", help="Address the API listens on."
-    ),
+    cfg.HostAddressOpt("bind_host", default="127.0.0.1", help="Address the API listens on."),
     cfg.PortOpt("bind_port", default=9595, help="Port the API listens on."),
     cfg.IntOpt("backlog", default=1024, min=1, help="Length of the listen queue."),
     cfg.IntOpt(

@@ -7,6 +7,7 @@ from oslo_config import cfg
 OPTIONS = [
     cfg.ListOpt(
         "transports",
+        mutable=True,
         default=["upload"],
         help="Ways to move bytes, best first; for each image and region the first that fits is "
         "taken. 'upload' reads the home image once and writes it to all regions that need it; "
@@ -14,30 +15,35 @@ OPTIONS = [
     ),
     cfg.IntOpt(
         "upload_chunk_size",
+        mutable=True,
         default=1024 * 1024,
         min=4096,
         help="Bytes read and written at a time.",
     ),
     cfg.IntOpt(
         "upload_window",
+        mutable=True,
         default=16,
         min=1,
         help="Chunks a region may lag behind the fastest before it goes on with a read of its own.",
     ),
     cfg.FloatOpt(
         "upload_patience",
+        mutable=True,
         default=1.0,
         min=0,
         help="Seconds the fastest region waits for one that lags by the whole window.",
     ),
     cfg.FloatOpt(
         "stall_timeout",
+        mutable=True,
         default=60,
         min=1,
         help="Seconds without a byte of progress after which a transfer is given up.",
     ),
     cfg.FloatOpt(
         "import_poll_interval",
+        mutable=True,
         default=2,
         min=0.1,
         help="Seconds between two looks at a region that imports an image by itself; grows with "

@@ -5,9 +5,16 @@ from __future__ import annotations
 from oslo_config import cfg
 
 OPTIONS = [
-    cfg.IntOpt("workers", default=32, min=1, help="Tasks worked on at a time by one process."),
+    cfg.IntOpt(
+        "workers",
+        mutable=True,
+        default=32,
+        min=1,
+        help="Tasks worked on at a time by one process.",
+    ),
     cfg.IntOpt(
         "region_workers",
+        mutable=True,
         default=8,
         min=1,
         help="Tasks worked on at a time for one region by one process, so that a slow region "
@@ -15,6 +22,7 @@ OPTIONS = [
     ),
     cfg.IntOpt(
         "task_retry_times",
+        mutable=True,
         default=5,
         min=1,
         help="Attempts, with short pauses, before a task is shown as failed. A failed task is "
@@ -22,12 +30,17 @@ OPTIONS = [
     ),
     cfg.FloatOpt(
         "retry_interval",
+        mutable=True,
         default=1,
         min=0.01,
         help="Seconds before the second attempt; doubled for each further one.",
     ),
     cfg.FloatOpt(
-        "retry_max_interval", default=600, min=0.01, help="Longest pause between two attempts."
+        "retry_max_interval",
+        mutable=True,
+        default=600,
+        min=0.01,
+        help="Longest pause, in seconds, between two attempts.",
     ),
     cfg.FloatOpt(
         "lease",
@@ -38,6 +51,7 @@ OPTIONS = [
     ),
     cfg.FloatOpt(
         "poll_interval",
+        mutable=True,
         default=0.5,
         min=0.01,
         help="Seconds between two looks for work that another process has queued.",
@@ -50,6 +64,7 @@ OPTIONS = [
     ),
     cfg.FloatOpt(
         "stuck_timeout",
+        mutable=True,
         default=3600,
         min=1,
         help="Seconds after which a replica that a region left in saving, uploading or importing "

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 
 from glancesync.model import Image, Region
 
-Strategy = Callable[[Image, Iterable[Region]], frozenset[str]]
+
+@dataclasses.dataclass(frozen=True)
+class Strategy:
+    """A way to place images.
+
+    ``active`` is False for the one that switches synchronization off: under it nothing is made,
+    changed or deleted, whatever became of the home image.
+    """
+
+    name: str
+    place: Callable[[Image, Iterable[Region]], frozenset[str]]
+    active: bool = True
 
 
-def to_none(image: Image, regions: Iterable[Region]) -> frozenset[str]:
-    """Synchronization is off: nothing is made, changed or deleted."""
+def nowhere(image: Image, regions: Iterable[Region]) -> frozenset[str]:
+    """No region."""
     return frozenset()
 
 
-def to_all(image: Image, regions: Iterable[Region]) -> frozenset[str]:
+def everywhere(image: Image, regions: Iterable[Region]) -> frozenset[str]:
     """Every cascaded region, also those closed at the moment: their work waits."""
     return frozenset(region.name for region in regions if not region.home)
 
 
-STRATEGIES: dict[str, Strategy] = {"None": to_none, "ALL": to_all}
+STRATEGIES = {
+    strategy.name: strategy
+    for strategy in (
+        Strategy("None", nowhere, active=False),
+        Strategy("ALL", everywhere),
+    )
+}

@@ -1,0 +1,1 @@
+"""The REST API, ``/v1``: one table of routes, one handler, schema and policy per noun."""

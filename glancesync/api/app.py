@@ -1,0 +1,86 @@
+"""The WSGI application: from a route to its handler, and from what was raised to an answer."""
+
+from __future__ import annotations
+
+import http
+import json
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import routes
+import webob
+from oslo_policy import policy
+
+from glancesync.api.call import Answer, Call, Limits
+from glancesync.api.routes import ROUTES
+from glancesync.errors import BadRequest
+from glancesync.journal.journal import Journal
+
+LOG = logging.getLogger(__name__)
+
+StartResponse = Callable[..., Any]
+
+
+class Application:
+    """Serves ``/v1``; expects keystonemiddleware and the request id in front of it."""
+
+    def __init__(self, journal: Journal, enforcer: policy.Enforcer, limits: Limits) -> None:
+        self._journal = journal
+        self._enforcer = enforcer
+        self._limits = limits
+        self._mapper = routes.Mapper()
+        for path, methods in ROUTES.items():
+            self._mapper.connect(None, path, methods=methods)
+
+    def __call__(self, environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
+        request = webob.Request(environ)
+        try:
+            status, body = self._answer(request)
+            response = _json(status, body)
+        except BadRequest as error:
+            response = fault(error.code, str(error))
+            if error.code == 405:
+                response.headers["Allow"] = ", ".join(self._methods(request))
+        except Exception:
+            LOG.exception("%s %s failed", request.method, request.path)
+            response = fault(500, "The server has the details in its log.")
+        request_id = environ.get("openstack.request_id")
+        if request_id:
+            response.headers["X-Openstack-Request-Id"] = request_id
+        answered: Iterable[bytes] = response(environ, start)
+        return answered
+
+    def _methods(self, request: webob.Request) -> list[str]:
+        match = self._mapper.match(request.path_info)
+        return sorted(match["methods"]) if match else []
+
+    def _answer(self, request: webob.Request) -> Answer:
+        path = request.path_info
+        match = self._mapper.match(path)
+        if match is None:
+            raise BadRequest(f"there is nothing at {path}", 404)
+        methods = match.pop("methods")
+        match.pop("action", None)
+        match.pop("controller", None)
+        handler = methods.get(request.method)
+        if handler is None:
+            raise BadRequest(f"{request.method} is not allowed on {path}", 405)
+        call = Call(request, self._journal, self._enforcer, self._limits, match)
+        answer: Answer = handler(call)
+        return answer
+
+
+def _json(status: int, body: dict[str, Any]) -> webob.Response:
+    return webob.Response(
+        status=status,
+        content_type="application/json",
+        charset="UTF-8",
+        body=json.dumps(body).encode(),
+    )
+
+
+def fault(code: int, message: str) -> webob.Response:
+    """An error, in the shape all OpenStack services use."""
+    title = http.HTTPStatus(code).phrase
+    return _json(code, {"error": {"code": code, "title": title, "message": message}})

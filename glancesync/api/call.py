@@ -1,0 +1,130 @@
+"""A request on its way to a handler, and what handlers share: bodies, queries, pages."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import urllib.parse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jsonschema
+import webob
+from oslo_context import context as oslo_context
+from oslo_policy import policy
+
+from glancesync.errors import BadRequest
+from glancesync.journal.journal import Journal
+from glancesync.model import Actor
+
+Answer = tuple[int, dict[str, Any]]
+
+DEFAULT_LIMIT = 100
+MAX_LIMIT = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What a request may bring."""
+
+    body: int = 1024 * 1024  # bytes
+    events: int = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """One request.
+
+    :param params: what the route's path names, such as ``id``
+    """
+
+    request: webob.Request
+    journal: Journal
+    enforcer: policy.Enforcer
+    limits: Limits
+    params: Mapping[str, str]
+
+    @property
+    def context(self) -> oslo_context.RequestContext:
+        return oslo_context.RequestContext.from_environ(self.request.environ, overwrite=False)
+
+    @property
+    def actor(self) -> Actor:
+        """Who sent it, by the token keystonemiddleware has checked."""
+        context = self.context
+        return Actor(context.user_id, context.project_id, tuple(context.roles), context.request_id)
+
+    def allow(self, rule: str, project_id: str | None = None) -> None:
+        """Go on only if policy ``rule`` allows.
+
+        :raises BadRequest: 403, naming the rule
+        """
+        if not self.allows(rule, project_id):
+            raise BadRequest(f"policy does not allow {rule} with this token", 403)
+
+    def allows(self, rule: str, project_id: str | None = None) -> bool:
+        """Whether policy ``rule`` allows it, for something that belongs to ``project_id``."""
+        target = {"project_id": project_id}
+        return bool(self.enforcer.authorize(rule, target, self.context.to_policy_values()))
+
+    def body(self, schema: Mapping[str, Any], *, optional: bool = False) -> Any:
+        """The JSON body, checked against ``schema``.
+
+        :raises BadRequest: 400 or 413, naming field and rule
+        """
+        raw = self.request.body_file.read(self.limits.body + 1)
+        if len(raw) > self.limits.body:
+            raise BadRequest(f"the body is larger than {self.limits.body} bytes", 413)
+        if not raw and optional:
+            return {}
+        try:
+            data = json.loads(raw)
+        except (ValueError, RecursionError) as error:
+            raise BadRequest(f"the body is not JSON: {error}") from None
+        _check(data, schema, "body")
+        return data
+
+    def query(self, schema: Mapping[str, Any]) -> dict[str, str]:
+        """The query string, checked against ``schema``; ``limit`` and ``marker`` may be there.
+
+        :raises BadRequest: naming the parameter and the rule
+        """
+        items = dict(self.request.GET.items())
+        allowed = {*schema["properties"], "limit", "marker"}
+        unknown = sorted(items.keys() - allowed)
+        if unknown:
+            raise BadRequest(
+                f"query: unknown parameter {unknown[0]!r}; allowed: {', '.join(sorted(allowed))}"
+            )
+        _check(items, schema, "query")
+        return items
+
+    def limit(self) -> int:
+        """How many rows the caller wants on a page."""
+        text = self.request.GET.get("limit", str(DEFAULT_LIMIT))
+        if not text.isdigit() or not 1 <= int(text) <= MAX_LIMIT:
+            raise BadRequest(f"query: limit must be a number from 1 to {MAX_LIMIT}, not {text!r}")
+        return int(text)
+
+    def marker(self) -> str | None:
+        """The key of the last row of the page before."""
+        text: str | None = self.request.GET.get("marker")
+        return text
+
+    def page(self, name: str, rows: Sequence[Any], last: str | None, limit: int) -> dict[str, Any]:
+        """A page; it has ``next`` if there may be another."""
+        page: dict[str, Any] = {name: list(rows)}
+        if last is not None and len(rows) == limit:
+            query = {**self.request.GET, "limit": str(limit), "marker": last}
+            page["next"] = f"{self.request.path}?{urllib.parse.urlencode(query)}"
+        return page
+
+
+def _check(data: Any, schema: Mapping[str, Any], where: str) -> None:
+    checker = jsonschema.Draft202012Validator.FORMAT_CHECKER
+    validator = jsonschema.Draft202012Validator(schema, format_checker=checker)
+    error = jsonschema.exceptions.best_match(validator.iter_errors(data))
+    if error is not None:
+        path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error.absolute_path)
+        message = error.message if len(error.message) < 300 else f"{error.message[:300]}…"
+        raise BadRequest(f"{where}{path}: {message}")

@@ -1,0 +1,107 @@
+"""paste.deploy's factories, and the hand-over of wired objects to them.
+
+paste calls factories by name with strings; what they build from is left in :data:`_wired` under a
+key that travels through paste's global configuration.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import pathlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from keystonemiddleware.auth_token import AuthProtocol
+from oslo_config import cfg
+from oslo_policy import policy
+from paste.deploy import loadapp
+
+from glancesync.api.app import Application, StartResponse, fault
+from glancesync.api.call import Limits
+from glancesync.api.policies import list_rules
+from glancesync.conf import broken
+from glancesync.journal.journal import Journal
+
+WSGI = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Wired:
+    """What the pipeline is built from."""
+
+    conf: cfg.ConfigOpts
+    journal: Journal
+
+
+_wired: dict[str, Wired] = {}
+_keys = itertools.count()
+
+
+def load(conf: cfg.ConfigOpts, journal: Journal) -> WSGI:
+    """The whole pipeline of ``paste_config``.
+
+    :raises ConfigurationError: the file is missing or does not describe a pipeline
+    """
+    path = paste_file(conf)
+    key = str(next(_keys))
+    _wired[key] = Wired(conf, journal)
+    try:
+        app: WSGI = loadapp(f"config:{path}", global_conf={"glancesync_wired": key})
+    except Exception as error:
+        raise broken(conf, "DEFAULT", "paste_config", f"{path}: {error}") from error
+    finally:
+        del _wired[key]
+    return app
+
+
+def paste_file(conf: cfg.ConfigOpts) -> pathlib.Path:
+    """Where the pipeline is described; relative names stand beside the configuration file."""
+    path = pathlib.Path(conf.paste_config)
+    if not path.is_absolute() and conf.config_file:
+        path = pathlib.Path(conf.config_file[-1]).resolve().parent / path
+    if not path.is_file():
+        raise broken(conf, "DEFAULT", "paste_config", f"{path} does not exist")
+    return path
+
+
+def app_factory(global_conf: dict[str, str], **local: str) -> WSGI:
+    """The API itself."""
+    wired = _wired[global_conf["glancesync_wired"]]
+    enforcer = policy.Enforcer(wired.conf)
+    enforcer.register_defaults(list_rules())
+    limits = Limits(body=wired.conf.max_request_body_size, events=wired.conf.max_events_per_request)
+    return Application(wired.journal, enforcer, limits)
+
+
+def authtoken_factory(global_conf: dict[str, str], **local: str) -> Callable[[WSGI], WSGI]:
+    """keystonemiddleware's auth_token, reading ``[keystone_authtoken]`` of our configuration."""
+    conf = _wired[global_conf["glancesync_wired"]].conf
+
+    def make(app: WSGI) -> WSGI:
+        protected: WSGI = AuthProtocol(app, {"oslo_config_config": conf, **local})
+        return protected
+
+    return make
+
+
+def healthcheck_factory(global_conf: dict[str, str], **local: str) -> Callable[[WSGI], WSGI]:
+    """Answers ``GET /healthcheck``: is the journal there?"""
+    journal = _wired[global_conf["glancesync_wired"]].journal
+
+    def make(app: WSGI) -> WSGI:
+        def answer(environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
+            if environ.get("PATH_INFO") != "/healthcheck":
+                return app(environ, start)
+            try:
+                journal.database.now()
+            except Exception:
+                response = fault(503, "The journal's database does not answer.")
+                said: Iterable[bytes] = response(environ, start)
+                return said
+            start("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "3")])
+            return [b"OK\n"]
+
+        return answer
+
+    return make

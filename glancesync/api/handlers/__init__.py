@@ -1,0 +1,1 @@
+"""One module per noun; a handler takes a ``Call`` and returns status and body."""

@@ -1,0 +1,37 @@
+"""Hints: the door through which the hook, and anyone with the role, says that images changed."""
+
+from __future__ import annotations
+
+import logging
+
+from glancesync.api.call import Answer, Call
+from glancesync.api.schemas import events as schemas
+from glancesync.errors import BadRequest
+from glancesync.model import Actor, Hint
+
+LOG = logging.getLogger(__name__)
+
+
+def create(call: Call) -> Answer:
+    """``POST /v1/events``: answered with 202 when the hints are committed (P2)."""
+    call.allow("glancesync:events:create")
+    body = call.body(schemas.CREATE)
+    events = body["events"]
+    if len(events) > call.limits.events:
+        raise BadRequest(
+            f"body.events: {len(events)} events; at most {call.limits.events} are taken at a time",
+            413,
+        )
+    call.journal.hint(
+        [
+            Hint(
+                event["image_id"].lower(),
+                Actor.from_dict(event.get("actor") or {}),
+                event.get("merged", 1),
+            )
+            for event in events
+        ]
+    )
+    if body.get("dropped"):
+        LOG.warning("a hook had to drop %d hints since its Glance started", body["dropped"])
+    return 202, {"accepted": len(events)}

@@ -1,0 +1,92 @@
+"""Images of home, each with its replicas."""
+
+from __future__ import annotations
+
+import re
+
+from glancesync.api import views
+from glancesync.api.call import Answer, Call
+from glancesync.api.schemas import IMAGE_ID, NO_QUERY
+from glancesync.api.schemas import images as schemas
+from glancesync.errors import BadRequest
+from glancesync.interfaces import Ask
+from glancesync.model import ImageRecord, Priority
+from glancesync.states import TaskKind
+
+
+def index(call: Call) -> Answer:
+    """``GET /v1/images``: by id; other projects' only with ``images:list_all``."""
+    call.allow("glancesync:images:list")
+    query = call.query(schemas.INDEX)
+    owner = visible_project(call, query.get("project_id"))
+    limit = call.limit()
+    records = call.journal.list_images(owner=owner, limit=limit, marker=call.marker())
+    replicas = call.journal.views_of([record.image_id for record in records])
+    rows = [views.image(record, replicas) for record in records]
+    return 200, call.page("images", rows, rows[-1]["id"] if rows else None, limit)
+
+
+def show(call: Call) -> Answer:
+    """``GET /v1/images/{id}``"""
+    call.query(NO_QUERY)
+    record = _record(call)
+    return 200, {"image": views.image(record, call.journal.views_of([record.image_id]))}
+
+
+def sync(call: Call) -> Answer:
+    """``POST /v1/images/{id}/sync``: look at the image now, in some regions or in all it goes to.
+
+    ``force``: an image of the same id in a region that glancesync did not make and that differs
+    may be replaced.
+    """
+    call.allow("glancesync:images:sync")
+    image_id = _image_id(call)
+    body = call.body(schemas.SYNC, optional=True)
+    force = body.get("force", False)
+    regions = sorted(set(body.get("regions", [])))
+    known = {region.name: region for region in call.journal.regions()}
+    for name in regions:
+        if name not in known:
+            raise BadRequest(f"body.regions: there is no region {name!r}")
+        if known[name].home:
+            raise BadRequest(f"body.regions: {name} is the home region")
+    if regions and call.journal.image(image_id) is None:
+        raise BadRequest(
+            f"image {image_id} is not known yet; sync it without naming regions first", 404
+        )
+    kind = TaskKind.REPLICA if regions else TaskKind.IMAGE
+    asks = [
+        Ask(kind, image_id, name, Priority.USER, call.actor, urgent=True, force=force)
+        for name in regions or [""]
+    ]
+    call.journal.ask(asks, "sync" + (" with force" if force else ""))
+    return 202, {"image_id": image_id, "regions": regions or None, "force": force}
+
+
+def visible_project(call: Call, wanted: str | None) -> str | None:
+    """The project whose images the caller gets to see; None: all.
+
+    :raises BadRequest: 403, another project than the caller's was asked for
+    """
+    if call.allows("glancesync:images:list_all"):
+        return wanted
+    own = call.context.project_id
+    if own is None or wanted not in (None, own):
+        raise BadRequest("query: project_id: this token may see its own project's only", 403)
+    return own
+
+
+def _image_id(call: Call) -> str:
+    image_id = call.params["id"].lower()
+    if not re.match(IMAGE_ID["pattern"], image_id):
+        raise BadRequest(f"{call.params['id']!r} is not the id of an image")
+    return image_id
+
+
+def _record(call: Call) -> ImageRecord:
+    """The image named in the path; one that the caller may not see does not exist for it."""
+    image_id = _image_id(call)
+    record = call.journal.image(image_id)
+    if record is None or not call.allows("glancesync:images:show", record.owner):
+        raise BadRequest(f"image {image_id} is not known", 404)
+    return record

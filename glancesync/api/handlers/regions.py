@@ -1,0 +1,45 @@
+"""Regions: found in the Keystone catalog, opened and closed by the operator."""
+
+from __future__ import annotations
+
+from glancesync.api import views
+from glancesync.api.call import Answer, Call
+from glancesync.api.schemas import NO_QUERY
+from glancesync.api.schemas import regions as schemas
+from glancesync.errors import BadRequest
+from glancesync.model import Region
+
+
+def index(call: Call) -> Answer:
+    """``GET /v1/regions``: all that were ever in the catalog, by name."""
+    call.allow("glancesync:regions:list")
+    call.query(NO_QUERY)
+    return 200, {"regions": [views.region(region) for region in call.journal.regions()]}
+
+
+def show(call: Call) -> Answer:
+    """``GET /v1/regions/{name}``"""
+    call.allow("glancesync:regions:show")
+    call.query(NO_QUERY)
+    return 200, {"region": views.region(_region(call))}
+
+
+def update(call: Call) -> Answer:
+    """``PATCH /v1/regions/{name}``: what is given replaces what was.
+
+    Work for a region that is not enabled, or in maintenance, is kept until it is open again.
+    """
+    call.allow("glancesync:regions:update")
+    region = _region(call)
+    body = call.body(schemas.UPDATE)
+    if region.home and body.keys() - {"labels"}:
+        raise BadRequest(f"{region.name} is the home region: only its labels can be changed")
+    call.journal.update_region(region.name, body)
+    return 200, {"region": views.region(_region(call))}
+
+
+def _region(call: Call) -> Region:
+    region = call.journal.region(call.params["name"])
+    if region is None:
+        raise BadRequest(f"there is no region {call.params['name']!r}", 404)
+    return region

@@ -1,0 +1,62 @@
+"""Tasks: what is queued, running or failed, and what has ended."""
+
+from __future__ import annotations
+
+from glancesync.api import views
+from glancesync.api.call import Answer, Call
+from glancesync.api.schemas import NO_QUERY
+from glancesync.api.schemas import tasks as schemas
+from glancesync.errors import BadRequest
+from glancesync.model import Task
+from glancesync.states import OPEN
+
+
+def index(call: Call) -> Answer:
+    """``GET /v1/tasks``: the open ones, unless a state is asked for."""
+    call.allow("glancesync:tasks:list")
+    query = call.query(schemas.INDEX)
+    limit, marker = call.limit(), call.marker()
+    if marker is not None and not marker.isdigit():
+        raise BadRequest("query: marker: must be the id of a task")
+    found = call.journal.list_tasks(
+        states=[query["state"]] if "state" in query else OPEN,
+        region=query.get("region"),
+        image_id=query.get("image_id"),
+        limit=limit,
+        marker=int(marker) if marker else None,
+    )
+    rows = [views.task(task) for task in found]
+    return 200, call.page("tasks", rows, str(rows[-1]["id"]) if rows else None, limit)
+
+
+def show(call: Call) -> Answer:
+    """``GET /v1/tasks/{id}``"""
+    call.allow("glancesync:tasks:show")
+    call.query(NO_QUERY)
+    return 200, {"task": views.task(_task(call))}
+
+
+def retry(call: Call) -> Answer:
+    """``POST /v1/tasks/{id}/retry``: due now, with all its attempts before it."""
+    call.allow("glancesync:tasks:retry")
+    task = _task(call)
+    if not call.journal.retry_task(task.id, call.actor):
+        raise BadRequest(f"task {task.id} has ended ({task.state}); there is nothing to retry", 409)
+    return 202, {"task": views.task(_task(call))}
+
+
+def cancel(call: Call) -> Answer:
+    """``POST /v1/tasks/{id}/cancel``: end it; what it has done so far stays."""
+    call.allow("glancesync:tasks:cancel")
+    task = _task(call)
+    if not call.journal.cancel_task(task.id, call.actor):
+        raise BadRequest(f"task {task.id} has ended already ({task.state})", 409)
+    return 202, {"task": views.task(_task(call))}
+
+
+def _task(call: Call) -> Task:
+    text = call.params["id"]
+    task = call.journal.task(int(text)) if text.isdigit() and len(text) < 19 else None
+    if task is None:
+        raise BadRequest(f"there is no task {text}", 404)
+    return task

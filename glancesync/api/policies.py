@@ -1,0 +1,53 @@
+"""Who may do what: oslo.policy rules with their defaults."""
+
+from __future__ import annotations
+
+from oslo_policy import policy
+
+ADMIN = "role:admin"
+OWNER = "role:admin or project_id:%(project_id)s"
+
+RULES = {
+    "glancesync:events:create": (
+        "role:service or role:admin",
+        "Hand in hints that images changed.",
+        "POST",
+        "/v1/events",
+    ),
+    "glancesync:images:list": (
+        "role:admin or role:reader or role:member",
+        "List the images of one's project, with their replicas.",
+        "GET",
+        "/v1/images",
+    ),
+    "glancesync:images:list_all": (ADMIN, "See the images of all projects.", "GET", "/v1/images"),
+    "glancesync:images:show": (OWNER, "Show one image.", "GET", "/v1/images/{id}"),
+    "glancesync:images:sync": (
+        ADMIN,
+        "Ask for an image to be looked at now.",
+        "POST",
+        "/v1/images/{id}/sync",
+    ),
+    "glancesync:replicas:list": (
+        "role:admin or role:reader or role:member",
+        "List the replicas of one's project's images.",
+        "GET",
+        "/v1/replicas",
+    ),
+    "glancesync:tasks:list": (ADMIN, "List tasks.", "GET", "/v1/tasks"),
+    "glancesync:tasks:show": (ADMIN, "Show a task.", "GET", "/v1/tasks/{id}"),
+    "glancesync:tasks:retry": (ADMIN, "Retry a task now.", "POST", "/v1/tasks/{id}/retry"),
+    "glancesync:tasks:cancel": (ADMIN, "Cancel a task.", "POST", "/v1/tasks/{id}/cancel"),
+    "glancesync:regions:list": (ADMIN, "List regions.", "GET", "/v1/regions"),
+    "glancesync:regions:show": (ADMIN, "Show a region.", "GET", "/v1/regions/{name}"),
+    "glancesync:regions:update": (ADMIN, "Change a region.", "PATCH", "/v1/regions/{name}"),
+    "glancesync:status:show": (ADMIN, "See whether all is in sync.", "GET", "/v1/status"),
+}
+
+
+def list_rules() -> list[policy.DocumentedRuleDefault]:
+    """For oslopolicy-sample-generator and the enforcer."""
+    return [
+        policy.DocumentedRuleDefault(name, check, says, [{"method": method, "path": path}])
+        for name, (check, says, method, path) in RULES.items()
+    ]

@@ -1,0 +1,25 @@
+"""The whole API in one table: path -> method -> handler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from glancesync.api.call import Answer, Call
+from glancesync.api.handlers import events, images, regions, replicas, status, tasks
+
+Handler = Callable[[Call], Answer]
+
+ROUTES: dict[str, dict[str, Handler]] = {
+    "/v1/events": {"POST": events.create},
+    "/v1/images": {"GET": images.index},
+    "/v1/images/{id}": {"GET": images.show},
+    "/v1/images/{id}/sync": {"POST": images.sync},
+    "/v1/replicas": {"GET": replicas.index},
+    "/v1/tasks": {"GET": tasks.index},
+    "/v1/tasks/{id}": {"GET": tasks.show},
+    "/v1/tasks/{id}/retry": {"POST": tasks.retry},
+    "/v1/tasks/{id}/cancel": {"POST": tasks.cancel},
+    "/v1/regions": {"GET": regions.index},
+    "/v1/regions/{name}": {"GET": regions.show, "PATCH": regions.update},
+    "/v1/status": {"GET": status.show},
+}

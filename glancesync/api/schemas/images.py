@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+from typing import Any
+
+from glancesync.api.schemas import NAME
+
+SYNC: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "regions": {"type": "array", "minItems": 1, "maxItems": 1000, "items": NAME},
+        "force": {"type": "boolean"},
+    },
+}
+
+INDEX: dict[str, Any] = {
+    "type": "object",
+    "properties": {"project_id": {"type": "string", "maxLength": 255}},
+}

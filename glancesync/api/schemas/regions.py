@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from typing import Any
+
+_LABEL = {"type": "string", "maxLength": 255}
+
+UPDATE: dict[str, Any] = {
+    "type": "object",
+    "minProperties": 1,
+    "additionalProperties": False,
+    "properties": {
+        "enabled": {"type": "boolean"},
+        "maintenance": {"type": "boolean"},
+        "labels": {
+            "type": "object",
+            "maxProperties": 100,
+            "propertyNames": {"minLength": 1, "maxLength": 255},
+            "additionalProperties": _LABEL,
+        },
+        "limits": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {"tasks": {"type": "integer", "minimum": 1, "maximum": 10000}},
+        },
+    },
+}

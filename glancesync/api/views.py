@@ -1,0 +1,96 @@
+"""Values as JSON. Times are ISO 8601 in UTC, sizes bytes; a field without a value is null."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from typing import Any
+
+from glancesync.model import ImageRecord, Region, ReplicaView, Task
+
+
+def moment(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    at = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def replica(view: ReplicaView) -> dict[str, Any]:
+    own = view.replica
+    return {
+        "image_id": own.image_id,
+        "region": own.region,
+        "state": own.state.value,
+        "replica_id": own.replica_id,
+        "made_by_us": own.made,
+        "name": view.name,
+        "project_id": view.owner,
+        "desired_generation": view.desired_generation,
+        "observed_generation": own.observed_generation,
+        "transport": own.transport,
+        "bytes_done": own.bytes_done,
+        "bytes_total": own.bytes_total,
+        "refused": dict(own.refused),
+        "last_error": own.last_error,
+        "task_id": view.task_id,
+        "attempt": view.attempt,
+        "next_try_at": moment(view.next_try_at),
+        "synced_at": moment(own.synced_at),
+        "updated_at": moment(own.updated_at),
+    }
+
+
+def image(record: ImageRecord, replicas: Sequence[ReplicaView]) -> dict[str, Any]:
+    return {
+        "id": record.image_id,
+        "name": record.name,
+        "project_id": record.owner,
+        "status": record.status,
+        "present": record.present,
+        "size": record.size,
+        "generation": record.generation,
+        "changed_at": moment(record.changed_at),
+        "observed_at": moment(record.observed_at),
+        "replicas": [
+            replica(view) for view in replicas if view.replica.image_id == record.image_id
+        ],
+    }
+
+
+def task(one: Task) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "key": one.key,
+        "kind": one.kind.value,
+        "image_id": one.image_id,
+        "region": one.region or None,
+        "state": one.state.value,
+        "priority": one.priority,
+        "asked": one.asked,
+        "attempt": one.attempt,
+        "force": one.force,
+        "due_at": moment(one.due_at),
+        "lease_owner": one.lease_owner,
+        "lease_until": moment(one.lease_until),
+        "actor": one.actor.as_dict(),
+        "reason": one.reason,
+        "created_at": moment(one.created_at),
+        "updated_at": moment(one.updated_at),
+        "ended_at": moment(one.ended_at),
+    }
+
+
+def region(one: Region) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "url": one.url,
+        "home": one.home,
+        "present": one.present,
+        "enabled": one.enabled,
+        "maintenance": one.maintenance,
+        "labels": dict(one.labels),
+        "limits": dict(one.limits),
+        "seen_at": moment(one.seen_at),
+        "last_error": one.last_error,
+    }

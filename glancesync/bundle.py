@@ -1,0 +1,127 @@
+"""Replica tasks of one image that were claimed together, and the one read they share.
+
+Each task of a bundle runs on its own, in a thread of its own, with its own lease and its own end.
+Those that find that they need the image's bytes meet here, so that a transport that can fan out
+reads the source once for all of them. Whoever comes late, because its region was slow to answer,
+is not waited for: it transfers by itself, and a slow region delays only itself (P8).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections.abc import Callable
+
+from glancesync.errors import RegionError, Transient
+from glancesync.interfaces import Source, Target, Transport
+from glancesync.model import Image
+
+
+@dataclasses.dataclass(eq=False)
+class _Seat:
+    """One target in a meeting."""
+
+    target: Target
+    lost: threading.Event
+    settled: threading.Event = dataclasses.field(default_factory=threading.Event)
+    error: RegionError | None = None
+
+
+@dataclasses.dataclass(eq=False)
+class _Meeting:
+    """Targets that will share a transfer; the first to come leads it."""
+
+    transport: Transport
+    seats: list[_Seat] = dataclasses.field(default_factory=list)
+    begun: bool = False
+
+
+class Bundle:
+    """What the tasks of a bundle share.
+
+    :param members: how many tasks there are
+    :param patience: seconds the first to need the bytes waits for the others to say
+    """
+
+    def __init__(self, members: int, patience: float = 2.0) -> None:
+        self._expected = members
+        self._patience = patience
+        self._changed = threading.Condition()
+        self._meeting: _Meeting | None = None
+        self._home_lock = threading.Lock()
+        self._home: tuple[Image | None] | None = None
+
+    def home_image(self, read: Callable[[], Image | None]) -> Image | None:
+        """The home image, read once for all; every task was claimed before that reading."""
+        with self._home_lock:
+            if self._home is None:
+                self._home = (read(),)
+            return self._home[0]
+
+    def leave(self) -> None:
+        """One task will not need the bytes (any more)."""
+        with self._changed:
+            self._expected -= 1
+            self._changed.notify_all()
+
+    def transfer(
+        self, transport: Transport, source: Source, target: Target, lost: threading.Event
+    ) -> None:
+        """Bring the bytes to ``target``, together with others that are ready to.
+
+        Called at most once by a task, which then counts as having left.
+
+        :raises RegionError: the bytes did not arrive
+        """
+        seat = _Seat(target, lost)
+        with self._changed:
+            self._expected -= 1
+            meeting = self._meeting
+            leading = meeting is None or meeting.begun or meeting.transport is not transport
+            if leading:
+                meeting = self._meeting = _Meeting(transport)
+            assert meeting is not None  # noqa: S101 - for the type checker
+            meeting.seats.append(seat)
+            self._changed.notify_all()
+            if leading:
+                self._wait_for_others()
+                meeting.begun = True
+        if leading:
+            _hold(meeting, source)
+        seat.settled.wait()
+        if seat.error is not None:
+            raise seat.error
+
+    def _wait_for_others(self) -> None:
+        deadline = time.monotonic() + self._patience
+        while self._expected > 0:
+            left = deadline - time.monotonic()
+            if left <= 0 or not self._changed.wait(left):
+                return
+
+
+def _hold(meeting: _Meeting, source: Source) -> None:
+    """Run the transfer; when it is over, every seat is settled."""
+    seats = {id(seat.target): seat for seat in meeting.seats}
+
+    def settle(target: Target, error: RegionError | None) -> None:
+        seat = seats[id(target)]
+        seat.error = error
+        seat.settled.set()
+
+    def cancelled() -> bool:
+        return all(seat.lost.is_set() or seat.settled.is_set() for seat in meeting.seats)
+
+    said = "the transfer ended without a word about it"
+    try:
+        meeting.transport.move(source, [seat.target for seat in meeting.seats], settle, cancelled)
+    except Exception as error:
+        said = f"the transfer failed: {error}"
+        if isinstance(error, RegionError):
+            said = str(error)
+        raise
+    finally:
+        for seat in meeting.seats:
+            if not seat.settled.is_set():
+                settle(seat.target, Transient(seat.target.region, said))

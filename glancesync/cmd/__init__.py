@@ -1,0 +1,1 @@
+"""The programs. Eventlet is patched in ``sync``, and only there."""

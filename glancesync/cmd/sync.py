@@ -1,0 +1,165 @@
+"""``glance-sync``: serves the API and works on tasks.
+
+Green threads (eventlet) carry the API's requests and the workers' waiting on hundreds of regions;
+copying and hashing happen in child processes, so nothing stalls the hub.
+"""
+
+from __future__ import annotations
+
+import eventlet
+
+eventlet.monkey_patch()
+
+# ruff: noqa: E402 - everything else must be imported after the patch
+import functools
+import logging
+import signal
+import sys
+import threading
+import time
+import types
+from collections.abc import Sequence
+from typing import Any
+
+import eventlet.wsgi
+from oslo_config import cfg
+from oslo_log import log as oslo_logging
+
+from glancesync import wiring
+from glancesync.api import deploy
+from glancesync.cmd.version import VERSION
+from glancesync.conf import broken, load
+from glancesync.errors import ConfigurationError, JournalError
+from glancesync.journal.journal import Journal
+
+LOG = logging.getLogger(__name__)
+
+ROLE = cfg.StrOpt(
+    "role",
+    default="all",
+    choices=["all", "api", "worker"],
+    help="What this process does: serve the API, work on tasks, or both.",
+)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT; exit code 2 for what the operator must mend."""
+    try:
+        conf = load(
+            sys.argv[1:] if args is None else args, prog="glance-sync", version=VERSION, cli=[ROLE]
+        )
+        oslo_logging.setup(conf, "glance-sync")
+        return Daemon(conf).run()
+    except (ConfigurationError, JournalError) as error:
+        sys.stderr.write(f"glance-sync: {error}\n")
+        return 2
+
+
+class Daemon:
+    """The process: its listening socket, its loops, its signals."""
+
+    def __init__(self, conf: cfg.ConfigOpts) -> None:
+        self._conf = conf
+        database = wiring.database(conf)
+        database.check()
+        self._journal = Journal(database)
+        self._stopping = threading.Event()
+        self._engine: wiring.Engine | None = None
+        if conf.role != "api":
+            self._engine = wiring.engine(conf, self._journal, self._spawn)
+        else:
+            wiring.session(conf)  # refuse now what a worker would refuse
+        self._app = deploy.load(conf, self._journal) if conf.role != "worker" else None
+
+    def _spawn(self, work: Any) -> None:
+        eventlet.spawn_n(work)  # the worker itself limits how many there are
+
+    def run(self) -> int:
+        """Serve until told to stop."""
+        listener = self._listen() if self._app is not None else None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGHUP, self._hup)
+        threads = []
+        if self._engine is not None:
+            threads += self._start_engine(self._engine)
+        server = None
+        if listener is not None:
+            server = eventlet.spawn(
+                eventlet.wsgi.server,
+                listener,
+                self._app,
+                custom_pool=eventlet.GreenPool(self._conf.api_concurrency),
+                log=logging.getLogger("eventlet.wsgi.server"),
+                log_output=False,
+                debug=False,
+                socket_timeout=60,
+            )
+        LOG.info("glance-sync %s is up (role %s)", VERSION, self._conf.role)
+        self._stopping.wait()
+        LOG.info("stopping")
+        if listener is not None:
+            listener.close()
+        if self._engine is not None:
+            self._engine.worker.stop(self._conf.drain_timeout)
+        for thread in threads:
+            thread.join(5)
+        if server is not None:
+            server.kill()
+        self._journal.database.dispose()
+        LOG.info("stopped")
+        return 0
+
+    def _listen(self) -> Any:
+        where = (self._conf.bind_host, self._conf.bind_port)
+        try:
+            return eventlet.listen(where, backlog=self._conf.backlog)
+        except OSError as error:
+            said = f"can't listen on {where[0]}:{where[1]}: {error.strerror}"
+            raise broken(self._conf, "DEFAULT", "bind_port", said) from error
+
+    def _start_engine(self, engine: wiring.Engine) -> list[threading.Thread]:
+        """The first look at the catalog decides whether the configuration can work at all."""
+        pause = 1.0
+        while not engine.discovery.look() and not self._stopping.is_set():
+            if self._app is not None:
+                break  # hints can be taken without Keystone's catalog; keep looking meanwhile
+            time.sleep(pause)
+            pause = min(30.0, pause * 2)
+        loops = [
+            engine.worker.serve,
+            engine.worker.keep_alive,
+            functools.partial(
+                engine.discovery.keep_looking, self._conf.catalog_interval, self._stopping
+            ),
+        ]
+        threads = [threading.Thread(target=loop, daemon=True) for loop in loops]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    # -- signals: only set flags; the work is done by threads -------------------------------------
+
+    def _stop(self, number: int, frame: types.FrameType | None) -> None:
+        eventlet.hubs.get_hub().schedule_call_global(0, self._stopping.set)
+
+    def _hup(self, number: int, frame: types.FrameType | None) -> None:
+        eventlet.hubs.get_hub().schedule_call_global(0, self._reload)
+
+    def _reload(self) -> None:
+        """Options marked mutable take effect; the rest needs a restart, and oslo.config says so."""
+        eventlet.spawn_n(self._mutate)
+
+    def _mutate(self) -> None:
+        try:
+            changed = self._conf.mutate_config_files()
+            if self._engine is not None:
+                wiring.reload(self._conf, self._journal, self._engine)
+        except Exception as error:
+            LOG.error("the configuration was not reloaded: %s", error)
+            return
+        LOG.info("configuration reloaded; changed: %s", ", ".join(sorted(o for _, o in changed)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

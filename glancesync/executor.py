@@ -1,0 +1,196 @@
+"""One task: look, decide, act, look again, record.
+
+An *image task* looks at the home image and asks for replica tasks where the strategy wants a
+replica that is not up to date. A *replica task* is run by :mod:`glancesync.replication`. Both end
+in exactly one commit that concludes the task and records what came of it (P2).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from glancesync.bundle import Bundle
+from glancesync.errors import LeaseLost, RegionError, Transient
+from glancesync.interfaces import Ask, Changes, ImageService, Note, Queue, Replicas, Services
+from glancesync.model import (
+    Done,
+    Image,
+    ImageRecord,
+    Outcome,
+    Priority,
+    Replica,
+    Retry,
+    Snooze,
+    Task,
+)
+from glancesync.placement.strategies import Strategy
+from glancesync.planner import REFERENCES
+from glancesync.replication import Replication, Settings
+from glancesync.retry import RetryPolicy, snooze_delay
+from glancesync.states import ENDED, SETTLED, ReplicaState, TaskKind
+
+LOG = logging.getLogger(__name__)
+
+ABSENT = "absent"  # stands for the fingerprint of a home image that is not there
+
+
+class Executor:
+    """Runs tasks. Safe to call from many threads.
+
+    :param random: a number in [0, 1), for the jitter of retries
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        replicas: Replicas,
+        services: Services,
+        strategy: Strategy,
+        policy: RetryPolicy,
+        settings: Settings,
+        random: Callable[[], float],
+    ) -> None:
+        self._queue = queue
+        self._replicas = replicas
+        self._services = services
+        self._strategy = strategy
+        self._policy = policy
+        self._settings = settings
+        self._random = random
+
+    def run(self, task: Task, bundle: Bundle, lost: threading.Event) -> RegionError | None:
+        """Run a claimed task to its conclusion; return what went wrong with a region, if so.
+
+        :param lost: set by the worker when the lease is gone
+        """
+        replication: Replication | None = None
+        try:
+            if task.kind is TaskKind.IMAGE:
+                changes, outcome = self._image(task)
+            else:
+                replication = Replication(
+                    task, bundle, lost, self._queue, self._replicas, self._services, self._settings
+                )
+                changes, outcome = replication.run(lambda: read_home(self._services, task.image_id))
+            self._queue.commit(task, changes, outcome)
+        except LeaseLost as error:
+            LOG.warning("%s; leaving it alone", error)
+        except Exception as error:
+            if not isinstance(error, RegionError):
+                LOG.exception("task %s failed unexpectedly", task.key)
+            self._fail(task, error, replication)
+            return error if isinstance(error, RegionError) else None
+        return None
+
+    def _fail(self, task: Task, error: Exception, replication: Replication | None) -> None:
+        outcome = self._policy.decide(error, task.attempt, self._random())
+        said = outcome.error if isinstance(outcome, Retry) else outcome.reason
+        LOG.info("%s: attempt %d: %s", task.key, task.attempt + 1, said)
+        replica = None if replication is None else replication.after(error, said)
+        notes = (Note("failed", said, task.region),)
+        try:
+            self._queue.commit(task, Changes(replica=replica, notes=notes), outcome)
+        except LeaseLost as lost:
+            LOG.warning("%s; leaving it alone", lost)
+
+    def _image(self, task: Task) -> tuple[Changes, Outcome]:
+        image = read_home(self._services, task.image_id)
+        old = self._replicas.image(task.image_id)
+        if image is None and old is None:
+            return Changes(), Done("home has no such image")
+        record = observed(task.image_id, image, old)
+        if not self._strategy.active:
+            return Changes(image=record), Done("synchronization is off (sync_strategy = None)")
+        regions = self._places(task, image, record)
+        asks = tuple(
+            Ask(
+                TaskKind.REPLICA,
+                task.image_id,
+                region,
+                priority=task.priority,
+                actor=task.actor,
+                urgent=task.priority <= Priority.USER,
+                force=task.force,
+            )
+            for region in regions
+        )
+        notes = []
+        if old is None or old.generation != record.generation:
+            what = "deleted" if image is None else image.status
+            notes.append(Note("home", f"generation {record.generation}: {what}"))
+        changes = Changes(image=record, pending=tuple(regions), notes=tuple(notes), asks=asks)
+        if image is not None and image.in_flight:
+            waited = task.updated_at - (task.waiting_since or task.updated_at)
+            delay = snooze_delay(waited, self._settings.poll, self._policy.cap)
+            return changes, Snooze(delay, f"the home image is {image.status}")
+        return changes, Done(f"{len(regions)} replicas to bring up to date")
+
+    def _places(self, task: Task, image: Image | None, record: ImageRecord) -> list[str]:
+        """The regions where there is something to do, or to look at if a user asked."""
+        known = {replica.region: replica for replica in self._replicas.replicas_of(task.image_id)}
+        if image is None:
+            return sorted(name for name, one in known.items() if one.state not in ENDED)
+        wanted = self._strategy.place(image, self._replicas.regions())
+        if not image.has_data:
+            wanted = wanted & {name for name, one in known.items() if one.made}
+        return sorted(
+            name
+            for name in wanted
+            if task.priority <= Priority.USER or _behind(known.get(name), record)
+        )
+
+
+def _behind(replica: Replica | None, record: ImageRecord) -> bool:
+    if replica is None or replica.observed_generation < record.generation:
+        return True
+    return replica.state not in SETTLED | {ReplicaState.WAITING}
+
+
+def read_home(services: Services, image_id: str) -> Image | None:
+    """The home image; None only if home is sure not to have it (P4).
+
+    A 404 alone does not prove it: a proxy in front of Glance says the same.
+    """
+    home: ImageService = services(services.home)
+    image = home.get(image_id)
+    if image is None and not home.confirm_absent(image_id):
+        raise Transient(home.region, f"does not find image {image_id}, yet lists it")
+    return image
+
+
+def observed(image_id: str, image: Image | None, old: ImageRecord | None) -> ImageRecord:
+    """The record of what home answered; a new generation if it differs from the old one."""
+    fingerprint = ABSENT if image is None else image.fingerprint()
+    generation = old.generation if old else 0
+    if old is None or old.fingerprint != fingerprint:
+        generation += 1
+    if image is None:
+        assert old is not None  # noqa: S101 - an image never seen is not recorded
+        return ImageRecord(
+            **{
+                **vars(old),
+                "generation": generation,
+                "fingerprint": fingerprint,
+                "present": False,
+                "status": "deleted",
+            }
+        )
+    references = {
+        name: value if len(value := image.properties.get(name, "")) == len(image.id) else None
+        for name in REFERENCES
+    }
+    return ImageRecord(
+        image_id=image_id,
+        generation=generation,
+        fingerprint=fingerprint,
+        present=True,
+        name=image.name,
+        owner=image.owner,
+        status=image.status,
+        size=image.size,
+        **references,
+        changed_at=0.0,
+        observed_at=0.0,
+    )

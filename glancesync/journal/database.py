@@ -1,0 +1,185 @@
+"""The connection to the journal's database and its two kinds of transaction.
+
+Engines come from oslo.db, so that an operator's ``[database]`` section means what it means
+elsewhere. SQLite runs in WAL mode with ``synchronous=FULL``: what was committed survives power
+loss (SQLite documentation, "Write-Ahead Logging", and P2).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from oslo_db.sqlalchemy import enginefacade
+from sqlalchemy import event
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.expression import FunctionElement
+
+from glancesync.errors import JournalError
+from glancesync.journal import schema
+
+_MIGRATIONS = pathlib.Path(__file__).parent / "migrations"
+
+
+class now(FunctionElement[float]):  # noqa: N801 - reads as the SQL function it is
+    """The database's clock, as seconds since the epoch with fractions."""
+
+    type = sa.Double()
+    inherit_cache = True
+
+
+@compiles(now, "sqlite")
+def _now_sqlite(element: now, compiler: Any, **kw: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(now, "postgresql")
+def _now_postgresql(element: now, compiler: Any, **kw: Any) -> str:
+    return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)"
+
+
+@compiles(now, "mysql")
+@compiles(now, "mariadb")
+def _now_mysql(element: now, compiler: Any, **kw: Any) -> str:
+    return "(UNIX_TIMESTAMP(SYSDATE(6)) + 0.0)"
+
+
+class Database:
+    """One database, shared by all threads of a process.
+
+    :param url: an SQLAlchemy URL
+    :param options: further options of oslo.db's ``[database]`` section
+    """
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self.sqlite = sa.make_url(url).get_backend_name() == "sqlite"
+        facade = enginefacade.transaction_context()
+        facade.configure(connection=url, sqlite_fk=True, **options)
+        self.engine = facade.writer.get_engine()
+        # Writers of one process take turns here, not in SQLite's busy handler: that one would
+        # block the whole process, and with it the green thread that holds the lock.
+        self._turn: contextlib.AbstractContextManager[Any] = (
+            threading.Lock() if self.sqlite else contextlib.nullcontext()
+        )
+        if self.sqlite:
+            _prepare_sqlite(self.engine)
+            # Without one connection that stays open, each last close would checkpoint the WAL.
+            self._anchor = self.engine.raw_connection()
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A transaction that only reads."""
+        with self.engine.connect() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """A transaction that is committed at the end, or rolled back by an exception.
+
+        No other I/O may happen inside.
+        """
+        with self._turn, self.engine.connect() as connection:
+            connection = connection.execution_options(immediate=True)
+            with connection.begin():
+                yield connection
+
+    def now(self) -> float:
+        """The database's clock."""
+        with self.read() as connection:
+            return float(connection.execute(sa.select(now())).scalar_one())
+
+    def dispose(self) -> None:
+        """Close all connections."""
+        if self.sqlite:
+            self._anchor.close()
+        self.engine.dispose()
+
+    # -- versions -------------------------------------------------------------------------------
+
+    def version(self) -> str | None:
+        """The revision the database is at; None if it holds nothing of ours yet.
+
+        :raises JournalError: it belongs to another program
+        """
+        with self.read() as connection:
+            tables = set(sa.inspect(connection).get_table_names())
+            if not tables:
+                return None
+            if schema.mark.name not in tables:
+                raise JournalError(
+                    "the database holds tables of another program: " + ", ".join(sorted(tables)[:5])
+                )
+            return MigrationContext.configure(connection).get_current_revision()
+
+    def check(self) -> None:
+        """Raise JournalError unless the database is at exactly this program's revision."""
+        have, want = self.version(), head()
+        if have is None:
+            raise JournalError("the database is empty: run 'glance-sync-manage db_sync'")
+        if have == want:
+            return
+        if have in revisions():
+            raise JournalError(
+                f"the database is at revision {have}, older than this program's {want}: "
+                "run 'glance-sync-manage db_sync'"
+            )
+        raise JournalError(
+            f"the database is at revision {have}, which this program does not know: "
+            "it was made by a newer glance-sync; upgrade this one"
+        )
+
+    def migrate(self) -> str:
+        """Bring the database to this program's revision and return it; repeating is safe."""
+        if self.version() not in {None, *revisions()}:
+            self.check()
+        config = _alembic()
+        with self.engine.connect() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.commit()
+        return head()
+
+
+def _prepare_sqlite(engine: sa.Engine) -> None:
+    """WAL, durable commits, and a write lock that is taken when a writer begins."""
+
+    @event.listens_for(engine, "connect")
+    def connect(connection: Any, record: Any) -> None:
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=20000"):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @event.listens_for(engine, "begin", insert=True)
+    def begin(connection: sa.Connection) -> None:
+        # oslo.db's own listener emits a plain BEGIN unless it finds this mark.
+        if connection.get_execution_options().get("immediate"):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            connection.info["in_transaction"] = True
+
+
+def _alembic() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def head() -> str:
+    """This program's revision."""
+    revision = ScriptDirectory.from_config(_alembic()).get_current_head()
+    assert revision is not None  # noqa: S101 - the first revision is part of the package
+    return revision
+
+
+def revisions() -> frozenset[str]:
+    """All revisions this program can upgrade from, and its own."""
+    return frozenset(
+        script.revision for script in ScriptDirectory.from_config(_alembic()).walk_revisions()
+    )

@@ -1,0 +1,56 @@
+"""The statements about the event log: who asked, what was done, when, with what result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+
+from glancesync.interfaces import Note
+from glancesync.journal import rows
+from glancesync.journal.database import now
+from glancesync.journal.schema import event as e
+from glancesync.model import Actor, Event, Hint
+
+
+def add(connection: sa.Connection, image_id: str, notes: Iterable[Note], actor: Actor) -> None:
+    """Append notes about one image."""
+    text = rows.actor_text(actor)
+    for note in notes:
+        connection.execute(
+            sa.insert(e).values(
+                at=now(),
+                image_id=image_id,
+                region=note.region,
+                what=note.what,
+                detail=note.detail,
+                actor=text,
+            )
+        )
+
+
+def add_hints(connection: sa.Connection, hints: Iterable[Hint]) -> None:
+    """Append a line for each hint, in one statement."""
+    at = float(connection.execute(sa.select(now())).scalar_one())
+    connection.execute(
+        sa.insert(e),
+        [
+            {
+                "at": at,
+                "image_id": hint.image_id,
+                "region": "",
+                "what": "hint",
+                "detail": f"{hint.merged} changes" if hint.merged > 1 else "",
+                "actor": rows.actor_text(hint.actor),
+            }
+            for hint in hints
+        ],
+    )
+
+
+def of_image(connection: sa.Connection, image_id: str, limit: int) -> list[Event]:
+    """The newest ``limit`` events of an image, newest first."""
+    found = connection.execute(
+        sa.select(e).where(e.c.image_id == image_id).order_by(e.c.id.desc()).limit(limit)
+    )
+    return [rows.event(row) for row in found]

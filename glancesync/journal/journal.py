@@ -1,0 +1,293 @@
+"""The journal as one object: transactions around the statements of the modules beside it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+from oslo_db import api as db_api
+
+from glancesync.errors import RegionError
+from glancesync.interfaces import Ask, Changes, Note
+from glancesync.journal import events, queries, queue, regions, replicas
+from glancesync.journal.database import Database
+from glancesync.model import (
+    Actor,
+    Event,
+    Hint,
+    ImageRecord,
+    Outcome,
+    Region,
+    Replica,
+    ReplicaView,
+    Task,
+)
+from glancesync.states import OPEN, TaskKind
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _retried(method: Callable[P, T]) -> Callable[P, T]:
+    """Run a whole transaction again after a deadlock or a lost connection.
+
+    Safe because each is one transaction of absolute or fenced writes; a hint that was committed
+    although its answer got lost is merely counted twice.
+    """
+    wrapped = db_api.wrap_db_retry(
+        max_retries=5,
+        retry_interval=0.1,
+        inc_retry_interval=True,
+        max_retry_interval=2,
+        retry_on_disconnect=True,
+        retry_on_deadlock=True,
+    )(method)
+    return functools.wraps(method)(wrapped)
+
+
+class Journal:
+    """Implements ``interfaces.Queue`` and ``interfaces.Replicas``, and what the API asks.
+
+    :param wake: called after a commit that may have made a task due
+    """
+
+    def __init__(self, database: Database, wake: Callable[[], None] = lambda: None) -> None:
+        self.database = database
+        self._wake = wake
+
+    def on_work(self, wake: Callable[[], None]) -> None:
+        """Have ``wake`` called whenever this process may have made a task due."""
+        self._wake = wake
+
+    # -- asking for work --------------------------------------------------------------------------
+
+    @_retried
+    def hint(self, hints: Sequence[Hint]) -> None:
+        """Record hints and ask for their image tasks. Committed when it returns (P2)."""
+        with self.database.write() as connection:
+            events.add_hints(connection, hints)
+            queue.ask(
+                connection,
+                [
+                    Ask(TaskKind.IMAGE, hint.image_id, actor=hint.actor, count=hint.merged)
+                    for hint in hints
+                ],
+            )
+        self._wake()
+
+    @_retried
+    def ask(self, asks: Sequence[Ask], note: str) -> None:
+        """Record that somebody asked for these tasks, and why."""
+        with self.database.write() as connection:
+            queue.ask(connection, asks)
+            for one in asks:
+                events.add(connection, one.image_id, [Note("asked", note, one.region)], one.actor)
+        self._wake()
+
+    # -- interfaces.Queue -------------------------------------------------------------------------
+
+    @_retried
+    def claim(
+        self, owner: str, *, lease: float, limit: int, closed: Collection[str] = ()
+    ) -> list[Task]:
+        with self.database.write() as connection:
+            return queue.claim(connection, owner, lease, limit, closed)
+
+    @_retried
+    def renew(self, tasks: Iterable[Task], *, lease: float) -> set[int]:
+        with self.database.write() as connection:
+            return queue.renew(connection, tasks, lease)
+
+    @_retried
+    def commit(self, task: Task, changes: Changes, outcome: Outcome | None = None) -> None:
+        with self.database.write() as connection:
+            row = queue.fence(connection, task)
+            if changes.image is not None:
+                replicas.save_image(connection, changes.image)
+            replicas.make_pending(connection, task.image_id, changes.pending)
+            if changes.replica is not None:
+                replicas.save(connection, changes.replica)
+            events.add(connection, task.image_id, changes.notes, task.actor)
+            queue.ask(connection, changes.asks)
+            if outcome is not None:
+                queue.conclude(connection, task, outcome, row.asked)
+        if changes.asks or outcome is not None:
+            self._wake()
+
+    @_retried
+    def release(self, tasks: Iterable[Task]) -> None:
+        with self.database.write() as connection:
+            queue.release(connection, tasks)
+
+    @_retried
+    def rescue(self) -> int:
+        with self.database.write() as connection:
+            return queue.rescue(connection)
+
+    # -- interfaces.Replicas ----------------------------------------------------------------------
+
+    @_retried
+    def image(self, image_id: str) -> ImageRecord | None:
+        with self.database.read() as connection:
+            return replicas.get_image(connection, image_id)
+
+    @_retried
+    def replica(self, image_id: str, region: str) -> Replica | None:
+        with self.database.read() as connection:
+            return replicas.get(connection, image_id, region)
+
+    @_retried
+    def replicas_of(self, image_id: str) -> list[Replica]:
+        with self.database.read() as connection:
+            return replicas.of_image(connection, image_id)
+
+    @_retried
+    def id_map(self, region: str, image_ids: Collection[str]) -> dict[str, str]:
+        with self.database.read() as connection:
+            return replicas.id_map(connection, region, image_ids)
+
+    @_retried
+    def referrers(self, image_id: str) -> list[str]:
+        with self.database.read() as connection:
+            return replicas.referrers(connection, image_id)
+
+    @_retried
+    def regions(self) -> list[Region]:
+        with self.database.read() as connection:
+            return regions.every(connection)
+
+    @_retried
+    def progress(self, image_id: str, region: str, done: int, total: int | None) -> None:
+        with self.database.write() as connection:
+            replicas.progress(connection, image_id, region, done, total)
+
+    # -- regions ----------------------------------------------------------------------------------
+
+    @_retried
+    def discovered(self, urls: Mapping[str, str], home: str) -> list[str]:
+        """Record what the catalog lists; return the names that are new."""
+        with self.database.write() as connection:
+            return regions.discovered(connection, urls, home)
+
+    @_retried
+    def region(self, name: str) -> Region | None:
+        """The record of a region."""
+        with self.database.read() as connection:
+            return regions.get(connection, name)
+
+    @_retried
+    def update_region(self, name: str, changes: Mapping[str, Any]) -> None:
+        """Set some of a region's ``enabled``, ``maintenance``, ``labels``, ``limits``."""
+        with self.database.write() as connection:
+            regions.update(connection, name, changes)
+        self._wake()
+
+    @_retried
+    def note_region_error(self, name: str, error: RegionError | None) -> None:
+        """Remember a region's last error, or with None that it answers again."""
+        said = None if error is None else str(error)
+        if error is not None and error.region != name:
+            return  # home's fault, not this region's
+        with self.database.read() as connection:
+            region = regions.get(connection, name)
+        if region is not None and region.last_error != said:
+            with self.database.write() as connection:
+                regions.note_error(connection, name, said)
+
+    # -- what people ask --------------------------------------------------------------------------
+
+    @_retried
+    def list_images(
+        self, *, owner: str | None = None, limit: int = 100, marker: str | None = None
+    ) -> list[ImageRecord]:
+        """A page of home images, by id."""
+        with self.database.read() as connection:
+            return queries.images(connection, owner=owner, limit=limit, marker=marker)
+
+    @_retried
+    def views_of(self, image_ids: Collection[str]) -> list[ReplicaView]:
+        """The replicas of some images as they are shown."""
+        with self.database.read() as connection:
+            return queries.replicas_of(connection, image_ids)
+
+    @_retried
+    def list_replicas(
+        self,
+        *,
+        region: str | None = None,
+        state: str | None = None,
+        owner: str | None = None,
+        limit: int = 100,
+        marker: tuple[str, str] | None = None,
+    ) -> list[ReplicaView]:
+        """A page of replicas, by (image, region)."""
+        with self.database.read() as connection:
+            return queries.replicas(
+                connection, region=region, state=state, owner=owner, limit=limit, marker=marker
+            )
+
+    @_retried
+    def list_tasks(
+        self,
+        *,
+        states: Collection[str] = OPEN,
+        region: str | None = None,
+        image_id: str | None = None,
+        limit: int = 100,
+        marker: int | None = None,
+    ) -> list[Task]:
+        """A page of tasks, by id; those that are open unless told."""
+        with self.database.read() as connection:
+            return queries.tasks(
+                connection,
+                states=states,
+                region=region,
+                image_id=image_id,
+                limit=limit,
+                marker=marker,
+            )
+
+    @_retried
+    def task(self, task_id: int) -> Task | None:
+        """A task by its number."""
+        with self.database.read() as connection:
+            return queue.get(connection, task_id)
+
+    @_retried
+    def retry_task(self, task_id: int, actor: Actor) -> bool:
+        """Make an open task due now; False if it has ended."""
+        with self.database.write() as connection:
+            changed = queue.retry(connection, task_id)
+            self._note_task(connection, task_id, "retried by hand", actor)
+        self._wake()
+        return changed
+
+    @_retried
+    def cancel_task(self, task_id: int, actor: Actor) -> bool:
+        """End an open task without result; False if it has ended."""
+        with self.database.write() as connection:
+            changed = queue.cancel(connection, task_id, "cancelled by hand")
+            self._note_task(connection, task_id, "cancelled by hand", actor)
+        return changed
+
+    def _note_task(self, connection: Any, task_id: int, what: str, actor: Actor) -> None:
+        task = queue.get(connection, task_id)
+        if task is not None:
+            events.add(connection, task.image_id, [Note("asked", what, task.region)], actor)
+
+    @_retried
+    def events(self, image_id: str, limit: int = 100) -> list[Event]:
+        """The newest events of an image, newest first."""
+        with self.database.read() as connection:
+            return events.of_image(connection, image_id, limit)
+
+    @_retried
+    def counts(self) -> dict[str, Any]:
+        """For the status page: replica counts, backlog and bytes behind, by region."""
+        with self.database.read() as connection:
+            return {
+                "replicas": queries.replica_counts(connection),
+                "backlog": queries.backlog(connection),
+                "bytes_behind": queries.behind(connection),
+            }

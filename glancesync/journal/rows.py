@@ -1,0 +1,63 @@
+"""The border between rows and values: one function each way per table."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import sqlalchemy as sa
+
+from glancesync.model import Actor, Event, ImageRecord, Region, Replica, Task
+from glancesync.states import ReplicaState, TaskKind, TaskState
+
+Row = sa.Row[Any]
+
+
+def actor_text(actor: Actor) -> str:
+    return json.dumps(actor.as_dict())
+
+
+def task(row: Row) -> Task:
+    data = dict(row._mapping)
+    data["key"] = data.pop("task_key")
+    del data["open_key"]
+    data["kind"] = TaskKind(data["kind"])
+    data["state"] = TaskState(data["state"])
+    data["actor"] = Actor.from_dict(json.loads(data["actor"]))
+    return Task(**data)
+
+
+def image(row: Row) -> ImageRecord:
+    return ImageRecord(**row._mapping)
+
+
+def replica(row: Row) -> Replica:
+    return replica_of(dict(row._mapping))
+
+
+def replica_of(columns: dict[str, Any]) -> Replica:
+    data = dict(columns)
+    data["state"] = ReplicaState(data["state"])
+    data["refused"] = json.loads(data["refused"])
+    return Replica(**data)
+
+
+def replica_values(value: Replica) -> dict[str, Any]:
+    data = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    data["state"] = value.state.value
+    data["refused"] = json.dumps(dict(value.refused))
+    return data
+
+
+def region(row: Row) -> Region:
+    data = dict(row._mapping)
+    data["labels"] = json.loads(data["labels"])
+    data["limits"] = json.loads(data["limits"])
+    return Region(**data)
+
+
+def event(row: Row) -> Event:
+    data = dict(row._mapping)
+    data["actor"] = Actor.from_dict(json.loads(data["actor"]))
+    return Event(**data)

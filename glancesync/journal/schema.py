@@ -1,0 +1,141 @@
+"""The tables. Alembic's revisions in ``migrations`` make them; a test holds the two together.
+
+Times are seconds since the epoch by the database's clock. JSON is kept as text: nothing in it is
+ever searched for.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from glancesync.states import ReplicaState, TaskKind, TaskState
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+#: Written into the database by the first revision, so that a foreign database is recognised.
+MARK = "glancesync journal"
+
+BigKey = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+Time: sa.Double[float] = sa.Double()
+Id = sa.String(36)
+Name = sa.String(255)
+
+
+def _in(column: str, values: type[TaskState] | type[ReplicaState] | type[TaskKind]) -> str:
+    return f"{column} IN ({', '.join(repr(v.value) for v in values)})"
+
+
+mark = sa.Table("journal_mark", metadata, sa.Column("mark", sa.String(32), primary_key=True))
+
+image = sa.Table(
+    "image",
+    metadata,
+    sa.Column("image_id", Id, primary_key=True),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("present", sa.Boolean(create_constraint=False), nullable=False),
+    sa.Column("name", Name),
+    sa.Column("owner", Name),
+    sa.Column("status", sa.String(30), nullable=False),
+    sa.Column("size", sa.BigInteger),
+    sa.Column("kernel_id", Id),
+    sa.Column("ramdisk_id", Id),
+    sa.Column("changed_at", Time, nullable=False),
+    sa.Column("observed_at", Time, nullable=False),
+    sa.Index("ix_image_owner", "owner", "image_id"),
+    sa.Index("ix_image_kernel_id", "kernel_id"),
+    sa.Index("ix_image_ramdisk_id", "ramdisk_id"),
+)
+
+replica = sa.Table(
+    "replica",
+    metadata,
+    sa.Column("image_id", Id, primary_key=True),
+    sa.Column("region", Name, primary_key=True),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("replica_id", Id),
+    sa.Column("made", sa.Boolean(create_constraint=False), nullable=False),
+    sa.Column("observed_generation", sa.Integer, nullable=False),
+    sa.Column("baseline", sa.String(64)),
+    sa.Column("transport", sa.String(32)),
+    sa.Column("bytes_done", sa.BigInteger, nullable=False),
+    sa.Column("bytes_total", sa.BigInteger),
+    sa.Column("refused", sa.Text, nullable=False),
+    sa.Column("last_error", sa.Text),
+    sa.Column("synced_at", Time),
+    sa.Column("updated_at", Time, nullable=False),
+    sa.UniqueConstraint("region", "replica_id"),
+    sa.CheckConstraint(_in("state", ReplicaState), name="state"),
+    sa.CheckConstraint("made = false OR replica_id IS NOT NULL", name="made_has_id"),
+    sa.Index("ix_replica_region_state", "region", "state"),
+)
+
+task = sa.Table(
+    "task",
+    metadata,
+    sa.Column("id", BigKey, primary_key=True, autoincrement=True),
+    sa.Column("task_key", Name, nullable=False),
+    # Equals task_key while the task is open and is NULL after: unique among open tasks on
+    # every database, without partial indexes.
+    sa.Column("open_key", Name, unique=True),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("image_id", Id, nullable=False),
+    sa.Column("region", Name, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("asked", sa.Integer, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("force", sa.Boolean(create_constraint=False), nullable=False),
+    sa.Column("due_at", Time, nullable=False),
+    sa.Column("waiting_since", Time),
+    sa.Column("lease_owner", Name),
+    sa.Column("lease_token", Id),
+    sa.Column("lease_until", Time),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("created_at", Time, nullable=False),
+    sa.Column("updated_at", Time, nullable=False),
+    sa.Column("ended_at", Time),
+    sa.CheckConstraint(_in("state", TaskState), name="state"),
+    sa.CheckConstraint(_in("kind", TaskKind), name="kind"),
+    sa.CheckConstraint("(state IN ('done', 'cancelled')) = (open_key IS NULL)", name="open_key"),
+    sa.CheckConstraint("(state = 'running') = (lease_token IS NOT NULL)", name="lease"),
+    sa.Index("ix_task_state_priority_due_at", "state", "priority", "due_at", "id"),
+    sa.Index("ix_task_image_id", "image_id"),
+    sa.Index("ix_task_lease_until", "lease_until"),
+)
+
+region = sa.Table(
+    "region",
+    metadata,
+    sa.Column("name", Name, primary_key=True),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("home", sa.Boolean(create_constraint=False), nullable=False),
+    sa.Column("present", sa.Boolean(create_constraint=False), nullable=False),
+    sa.Column("enabled", sa.Boolean(create_constraint=False), nullable=False),
+    sa.Column("maintenance", sa.Boolean(create_constraint=False), nullable=False),
+    sa.Column("labels", sa.Text, nullable=False),
+    sa.Column("limits", sa.Text, nullable=False),
+    sa.Column("seen_at", Time),
+    sa.Column("last_error", sa.Text),
+)
+
+event = sa.Table(
+    "event",
+    metadata,
+    sa.Column("id", BigKey, primary_key=True, autoincrement=True),
+    sa.Column("at", Time, nullable=False),
+    sa.Column("image_id", Id, nullable=False),
+    sa.Column("region", Name, nullable=False),
+    sa.Column("what", sa.String(32), nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Index("ix_event_image_id", "image_id", "id"),
+)

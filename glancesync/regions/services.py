@@ -1,0 +1,49 @@
+"""``interfaces.Services``: the Glances of all regions, made when first needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from keystoneauth1.session import Session
+
+from glancesync.errors import Transient
+from glancesync.interfaces import ImageService
+from glancesync.regions.catalog import home_region, image_endpoints
+from glancesync.regions.images import GlanceImages
+
+
+class CatalogServices:
+    """The Glances that the Keystone catalog lists.
+
+    :param session: a session of the service user
+    :param interface: public, internal or admin
+    :param cascading_url: the image endpoint of the home region
+    """
+
+    def __init__(self, session: Session, interface: str, cascading_url: str) -> None:
+        self._session = session
+        self._interface = interface
+        self._cascading_url = cascading_url
+        self._made: dict[str, GlanceImages] = {}
+        self.endpoints: Mapping[str, str] = {}
+        self.home = ""
+
+    def refresh(self) -> None:
+        """Look at the catalog.
+
+        :raises RegionError: Keystone does not answer; what was known stays
+        :raises ConfigurationError: the catalog does not name exactly one home
+        """
+        endpoints = image_endpoints(self._session, self._interface)
+        self.home = home_region(endpoints, self._cascading_url)
+        moved = {name for name in self._made if self.endpoints.get(name) != endpoints.get(name)}
+        self._made = {name: made for name, made in self._made.items() if name not in moved}
+        self.endpoints = endpoints
+
+    def __call__(self, region: str) -> ImageService:
+        if region not in self.endpoints:
+            raise Transient(region, "the Keystone catalog lists no image endpoint for it")
+        made = self._made.get(region)
+        if made is None:
+            made = self._made[region] = GlanceImages(region, self._session, self._interface)
+        return made

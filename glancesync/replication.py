@@ -1,0 +1,328 @@
+"""One replica task: observe the region, plan, act, verify, until there is nothing left to do."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import uuid
+from collections.abc import Callable, Sequence
+
+from glancesync import choice, planner
+from glancesync.bundle import Bundle
+from glancesync.errors import Conflict, Corrupt, Refused, RegionError, Transient
+from glancesync.interfaces import (
+    Ask,
+    Changes,
+    Clock,
+    Note,
+    Queue,
+    Replicas,
+    Services,
+    Source,
+    Target,
+    Transport,
+)
+from glancesync.model import Done, Image, Outcome, Replica, Snooze, Task
+from glancesync.planner import Action, Op
+from glancesync.retry import snooze_delay
+from glancesync.states import ReplicaState, TaskKind
+
+#: Looks at a region in one run; a replica that needs more is fighting somebody else.
+MAX_ROUNDS = 8
+_REPORT_EVERY = 1.0  # seconds between two notes of progress
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What the operator says about replicas. Times are seconds."""
+
+    transports: Sequence[Transport]
+    clock: Clock
+    preserve: Sequence[str] = ()
+    poll: float = 2.0  # first look at something that takes its time
+    poll_cap: float = 60.0
+    stuck: float = 3600.0
+
+
+class Replication:
+    """The run of one replica task."""
+
+    def __init__(
+        self,
+        task: Task,
+        bundle: Bundle,
+        lost: threading.Event,
+        queue: Queue,
+        replicas: Replicas,
+        services: Services,
+        settings: Settings,
+    ) -> None:
+        self._task = task
+        self._bundle = bundle
+        self._lost = lost
+        self._queue = queue
+        self._replicas = replicas
+        self._services = services
+        self._settings = settings
+        self._left = False
+        self._refused: dict[str, str] = {}
+        self._done: list[str] = []  # what was done, in words
+        self._waited = task.updated_at - (task.waiting_since or task.updated_at)
+        self.replica = replicas.replica(task.image_id, task.region) or Replica(
+            task.image_id, task.region
+        )
+
+    def run(self, read_home: Callable[[], Image | None]) -> tuple[Changes, Outcome]:
+        """Bring the replica to what it should be; what to record, and the outcome.
+
+        :raises RegionError: home or the region did not let us
+        :raises LeaseLost: another worker has the task now
+        """
+        try:
+            home = self._bundle.home_image(read_home)
+            self._service = self._services(self._task.region)
+            for _ in range(MAX_ROUNDS):
+                desired = self._desired(home)
+                observed = self._service.get(self._replica_id)
+                actions = planner.plan(
+                    desired,
+                    observed,
+                    self.replica,
+                    preserve=self._settings.preserve,
+                    refused=self._refused,
+                    force=self._task.force,
+                    stuck=self._waited > self._settings.stuck,
+                )
+                if not actions:
+                    return self._settled(home, desired, observed)
+                for action in actions:
+                    snooze = self._act(action, home, observed)
+                    if snooze is not None:
+                        return Changes(replica=self.replica), snooze
+            raise Transient(
+                self._task.region,
+                f"the replica was still not as it should be after {MAX_ROUNDS} rounds; "
+                "is something else changing it?",
+            )
+        finally:
+            self._leave()
+
+    def after(self, error: Exception, said: str) -> Replica:
+        """The record of the replica after ``error``."""
+        clash = isinstance(error, Conflict) and not self.replica.made
+        state = ReplicaState.CONFLICT if clash else ReplicaState.FAILED
+        return dataclasses.replace(self.replica, state=state, last_error=said)
+
+    @property
+    def _replica_id(self) -> str:
+        return self.replica.replica_id or self._task.image_id
+
+    def _desired(self, home: Image | None) -> Image | None:
+        if home is None:
+            return None
+        references = [home.properties.get(name) for name in planner.REFERENCES]
+        id_map = self._replicas.id_map(self._task.region, [one for one in references if one])
+        return planner.desired_replica(home, self._replica_id, id_map)
+
+    def _record(self, *notes: Note, asks: tuple[Ask, ...] = (), **changes: object) -> None:
+        """Change the replica's record, durably; LeaseLost if the task is not ours any more."""
+        self.replica = dataclasses.replace(self.replica, **changes)  # type: ignore[arg-type]
+        self._queue.commit(self._task, Changes(replica=self.replica, notes=notes, asks=asks))
+
+    def _note(self, what: str, detail: str = "") -> Note:
+        self._done.append(what)
+        return Note(what, detail, self._task.region)
+
+    # -- acting -----------------------------------------------------------------------------------
+
+    def _act(self, action: Action, home: Image | None, observed: Image | None) -> Snooze | None:
+        """Carry out one action; a Snooze if the rest has to wait."""
+        match action:
+            case planner.Create(image):
+                self._create(image)
+            case planner.Transfer():
+                assert home is not None  # noqa: S101 - only planned for a home image with data
+                return self._transfer(home)
+            case planner.Patch(ops):
+                self._patch(ops)
+            case planner.Members(put, remove):
+                for project, status in put.items():
+                    self._try(f"member {project}", self._service.put_member, project, status)
+                for project in remove:
+                    self._try(f"member {project}", self._service.remove_member, project)
+                self._done.append("members")
+            case planner.Deactivate():
+                self._try("status", self._service.deactivate)
+                self._done.append("deactivate")
+            case planner.Reactivate():
+                self._try("status", self._service.reactivate)
+                self._done.append("reactivate")
+            case planner.Delete(cause):
+                self._delete(cause, home, observed)
+            case planner.Wait(reason):
+                delay = snooze_delay(self._waited, self._settings.poll, self._settings.poll_cap)
+                return Snooze(delay, reason)
+            case planner.Clash(reason):
+                raise Conflict(self._task.region, reason)
+        return None
+
+    def _create(self, image: Image) -> None:
+        # Recorded first, so that after a crash the image is known to be ours.
+        self._record(self._note("create", image.id), replica_id=image.id, made=True)
+        try:
+            self._create_record(image)
+        except Conflict:
+            if self._service.get(image.id) is not None:
+                self._record(made=False)  # somebody else was faster; look again
+                return
+            self._create_mapped(image)
+
+    def _create_mapped(self, image: Image) -> None:
+        """The region never takes the id of a deleted image again: take a new one."""
+        replica_id = str(uuid.uuid4())
+        self._record(
+            self._note("map", f"the region refuses id {image.id}; its image is {replica_id}"),
+            asks=tuple(
+                Ask(TaskKind.REPLICA, referrer, self._task.region, actor=self._task.actor)
+                for referrer in self._replicas.referrers(self._task.image_id)
+            ),
+            replica_id=replica_id,
+            made=True,
+        )
+        self._create_record(dataclasses.replace(image, id=replica_id))
+
+    def _create_record(self, image: Image) -> None:
+        try:
+            self._service.create(image)
+        except Refused:
+            # One property the region protects must not keep the image away; the properties are
+            # patched in one by one when the bytes are there.
+            self._service.create(dataclasses.replace(image, properties={}))
+
+    def _transfer(self, home: Image) -> Snooze | None:
+        transports = self._settings.transports
+        methods: frozenset[str] = frozenset()
+        if any(one.capabilities.needs_import_method for one in transports):
+            methods = self._service.import_methods()
+        transport, passed = choice.choose(transports, home, methods)
+        if transport is None:
+            why = "; ".join(f"{name}: {reason}" for name, reason in passed.items())
+            raise Refused(self._task.region, f"no transport fits: {why}")
+        started = self.replica.state is ReplicaState.COPYING and self.replica.transport
+        if transport.capabilities.asynchronous and started == transport.name:
+            raise Transient(self._task.region, f"the transfer by {transport.name} failed there")
+        self._record(
+            self._note("transfer", f"{home.size} bytes by {transport.name}"),
+            state=ReplicaState.COPYING,
+            transport=transport.name,
+            bytes_done=0,
+            bytes_total=home.size,
+        )
+        source = Source(home, self._services(self._services.home))
+        target = Target(self._task.region, self._replica_id, self._service, self._reporter(home))
+        if transport.capabilities.asynchronous:
+            outcome: list[RegionError] = []
+            transport.move(
+                source,
+                [target],
+                lambda _, error: outcome.append(error) if error else None,
+                self._lost.is_set,
+            )
+            if outcome:
+                self._record(state=ReplicaState.PENDING)  # nothing was started
+                raise outcome[0]
+            return Snooze(self._settings.poll, f"the region imports it by {transport.name}")
+        self._left = True
+        self._bundle.transfer(transport, source, target, self._lost)
+        return None
+
+    def _reporter(self, home: Image) -> Callable[[int], None]:
+        clock = self._settings.clock
+        noted_at = clock.monotonic()
+
+        def report(done: int) -> None:
+            nonlocal noted_at
+            if clock.monotonic() - noted_at >= _REPORT_EVERY:
+                noted_at = clock.monotonic()
+                self._replicas.progress(self._task.image_id, self._task.region, done, home.size)
+
+        return report
+
+    def _patch(self, ops: Sequence[Op]) -> None:
+        """Patch all at once; what the region refuses is found by halving and set aside."""
+        try:
+            self._service.patch(self._replica_id, ops)
+            self._done.append("patch " + " ".join(op.name for op in ops))
+        except Refused as error:
+            if len(ops) == 1:
+                self._refused[ops[0].name] = error.message
+                return
+            middle = len(ops) // 2
+            self._patch(ops[:middle])
+            self._patch(ops[middle:])
+
+    def _try(self, what: str, method: Callable[..., None], *args: str) -> None:
+        try:
+            method(self._replica_id, *args)
+        except Refused as error:
+            self._refused[what] = error.message
+
+    def _delete(self, cause: str, home: Image | None, observed: Image | None) -> None:
+        arrived = self.replica.state is ReplicaState.COPYING and observed is not None
+        self._queue.commit(
+            self._task, Changes(notes=(self._note("delete", f"{self._replica_id}: {cause}"),))
+        )
+        self._service.delete(self._replica_id)
+        copied_wrong = arrived and observed is not None and observed.has_data and home is not None
+        self._record(
+            replica_id=None,
+            made=False,
+            state=ReplicaState.FAILED if copied_wrong else ReplicaState.PENDING,
+        )
+        if copied_wrong:
+            raise Corrupt(self._task.region, f"the copy was removed: {cause}")
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    def _settled(
+        self, home: Image | None, desired: Image | None, observed: Image | None
+    ) -> tuple[Changes, Outcome]:
+        record = self._replicas.image(self._task.image_id)
+        fingerprint = home.fingerprint() if home else "absent"
+        current = record is not None and record.fingerprint == fingerprint
+        asks: tuple[Ask, ...] = ()
+        if not current:  # home changed since its image task ran: have that one look again
+            asks = (Ask(TaskKind.IMAGE, self._task.image_id, actor=self._task.actor),)
+        replica = dataclasses.replace(
+            self.replica,
+            state=self._end_state(desired, observed),
+            observed_generation=(
+                record.generation if current and record else self.replica.observed_generation
+            ),
+            baseline=observed.fingerprint() if observed else None,
+            refused=dict(self._refused),
+            last_error=None,
+        )
+        if observed is None:
+            replica = dataclasses.replace(replica, replica_id=None, made=False)
+        elif self.replica.replica_id is None:
+            replica = dataclasses.replace(replica, replica_id=observed.id)  # adopted, not made
+        if observed is not None and observed.has_data:
+            replica = dataclasses.replace(
+                replica, bytes_done=observed.size or 0, bytes_total=observed.size
+            )
+        said = ", ".join(self._done) or "nothing to do"
+        notes = (Note(replica.state.value, said, self._task.region),)
+        return Changes(replica=replica, notes=notes, asks=asks), Done(said)
+
+    def _end_state(self, desired: Image | None, observed: Image | None) -> ReplicaState:
+        if desired is None:
+            return ReplicaState.DELETED if observed is None else ReplicaState.RELEASED
+        if not desired.has_data:
+            return ReplicaState.WAITING
+        return ReplicaState.PARTIAL if self._refused else ReplicaState.IN_SYNC
+
+    def _leave(self) -> None:
+        if not self._left:
+            self._left = True
+            self._bundle.leave()

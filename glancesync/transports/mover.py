@@ -1,0 +1,335 @@
+"""Moves the bytes of one image from a Glance to others, in a process of its own.
+
+Copying and hashing would stall a worker's green threads, so they happen here. Standard library
+only: it starts in a few hundredths of a second. The order comes as JSON on standard input (tokens
+never stand in an argument list, P6), the progress goes as JSON lines to standard output. When
+standard input ends, whoever gave the order is gone, and so is this process: the regions then see
+a broken upload and forget it.
+
+The source is read once. Each target has a queue of at most ``window`` chunks, which all share the
+same bytes objects; so memory is bounded by the window, not by the image or the number of targets
+(P7). A target that lags by a whole window while others have nothing left to write is cut loose
+and goes on with a ranged read of its own, from where it is: a slow region delays only itself (P8).
+
+The last chunk is held back until the hash of everything read is known to be that of the image. If
+it is not, the connections are dropped: a region never activates bytes that were wrong at the
+source (P3).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import json
+import os
+import queue
+import ssl
+import sys
+import threading
+import time
+import urllib.parse
+from collections.abc import Iterator
+from typing import Any
+
+_END = None  # in a queue: there is no more; the target is complete
+_MAX_ERROR = 500
+
+
+class Failed(Exception):  # noqa: N818
+    """A transfer failed. ``side`` is source or target; ``status`` the HTTP status, or 0."""
+
+    def __init__(self, side: str, message: str, status: int = 0, retry_after: str = "") -> None:
+        super().__init__(message)
+        self.side = side
+        self.status = status
+        self.retry_after = retry_after
+
+
+class Order:
+    """What to move. See :meth:`Upload.order <glancesync.transports.upload.Upload>`."""
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        self.source_url: str = data["source"]["url"]
+        self.source_headers: dict[str, str] = data["source"]["headers"]
+        self.targets: dict[str, dict[str, Any]] = data["targets"]
+        self.size: int = data["size"]
+        self.algorithm: str = data["hash_algo"]
+        self.expected: str = data["hash_value"]
+        self.chunk: int = data["chunk"]
+        self.window: int = data["window"]
+        self.patience: float = data["patience"]
+        self.stall: float = data["stall"]
+        self.cafile: str | None = data["cafile"]
+        self.insecure: bool = data["insecure"]
+
+
+def say(**line: Any) -> None:
+    """One line of progress."""
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+def connect(order: Order, url: str) -> tuple[http.client.HTTPConnection, str]:
+    """A connection to ``url`` and the path to ask it for."""
+    parts = urllib.parse.urlsplit(url)
+    path = parts.path + (f"?{parts.query}" if parts.query else "")
+    if parts.scheme == "http":
+        return http.client.HTTPConnection(parts.netloc, timeout=order.stall), path
+    context = ssl.create_default_context(cafile=order.cafile)
+    if order.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return (
+        http.client.HTTPSConnection(parts.netloc, timeout=order.stall, context=context),
+        path,
+    )
+
+
+def read(order: Order, start: int = 0) -> Iterator[bytes]:
+    """The chunks of the home image from byte ``start`` on; exactly ``size`` bytes in all."""
+    if start >= order.size:
+        return
+    connection, path = connect(order, order.source_url)
+    headers = dict(order.source_headers)
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    position = start
+    try:
+        connection.request("GET", path, headers=headers)
+        response = connection.getresponse()
+        if response.status not in (200, 206):
+            raise Failed("source", *_said(response))
+        if start and response.status != 206:
+            raise Failed("source", "it does not honour Range")
+        while position < order.size:
+            data = response.read(min(order.chunk, order.size - position))
+            if not data:
+                raise Failed("source", f"it ended after {position} of {order.size} bytes")
+            position += len(data)
+            yield data
+        if response.read(1):
+            raise Failed("source", f"it holds more than {order.size} bytes")
+    except (OSError, http.client.HTTPException) as error:
+        raise Failed("source", f"reading broke off at byte {position}: {_words(error)}") from error
+    finally:
+        connection.close()
+
+
+def verified(order: Order, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """``chunks``, the last of them only if the hash of all is the expected one."""
+    digest = hashlib.new(order.algorithm) if order.algorithm else None
+    held = b""
+    for chunk in chunks:
+        if held:
+            yield held
+        if digest is not None:
+            digest.update(chunk)
+        held = chunk
+    if digest is not None and digest.hexdigest() != order.expected:
+        raise Failed("corrupt", f"the {order.algorithm} of what was read is not the image's")
+    if held:
+        yield held
+
+
+class Target(threading.Thread):
+    """Writes to one region, from the common queue and, once cut loose, by its own reading."""
+
+    def __init__(self, order: Order, name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self.order = order
+        self.spec = order.targets[name]
+        self.queue: queue.Queue[bytes | None] = queue.Queue(order.window)
+        self.sent = 0
+        self.loose = threading.Event()  # no more comes through the queue
+        self.broken: Failed | None = None  # the common reading failed: give up
+        self.starving = False
+        self.over = False
+
+    def chunks(self) -> Iterator[bytes]:
+        """What to send: the queue, and the rest by an own read if cut loose."""
+        taken = 0
+        while True:
+            loose = self.loose.is_set()  # asked before looking: nothing is put in after it
+            self.starving = self.queue.empty()
+            try:
+                chunk = self.queue.get(timeout=0.2)
+            except queue.Empty:
+                chunk = b""
+            self.starving = False
+            if self.broken is not None:
+                raise self.broken
+            if chunk is _END:
+                return
+            if chunk:
+                taken += len(chunk)
+                yield chunk
+            elif loose:
+                break
+        # The hash of the rest is not ours to compute, as the beginning is gone; the region's own
+        # is compared afterwards, as for every transfer.
+        yield from read(self.order, taken)
+
+    def run(self) -> None:
+        try:
+            self.put()
+        except Failed as error:
+            say(
+                target=self.name,
+                ok=False,
+                side=error.side,
+                status=error.status,
+                message=str(error),
+                retry_after=error.retry_after,
+            )
+        else:
+            say(target=self.name, ok=True)
+        finally:
+            self.over = True
+
+    def put(self) -> None:
+        """PUT the image's data; returns when the region has accepted all of it."""
+        connection, path = connect(self.order, self.spec["url"])
+        size = str(self.order.size)
+        headers = {
+            **self.spec["headers"],
+            "Content-Type": "application/octet-stream",
+            "Content-Length": size,
+            "x-openstack-image-size": size,
+        }
+        try:
+            connection.putrequest("PUT", path, skip_accept_encoding=True)
+            for name, value in headers.items():
+                connection.putheader(name, value)
+            connection.endheaders()
+            try:
+                for chunk in self.chunks():
+                    connection.send(chunk)
+                    self.sent += len(chunk)
+            except (BrokenPipeError, ConnectionResetError):
+                # The region may have answered before it had read everything; hear it out.
+                with contextlib.suppress(OSError, http.client.HTTPException):
+                    answer = connection.getresponse()
+                    raise Failed("target", *_said(answer)) from None
+                raise
+            connection.sock.settimeout(max(self.order.stall, self.spec["settle"]))
+            response = connection.getresponse()
+            if response.status != 204:
+                raise Failed("target", *_said(response))
+        except (OSError, http.client.HTTPException) as error:
+            raise Failed(
+                "target", f"the upload broke off at byte {self.sent}: {_words(error)}"
+            ) from error
+        finally:
+            connection.close()
+
+
+def feed(order: Order, targets: list[Target]) -> None:
+    """Read once and give every chunk to all targets that keep up."""
+    attached = list(targets)
+    for chunk in verified(order, read(order)):
+        for target in list(attached):
+            if not offer(order, target, chunk, attached):
+                attached.remove(target)
+        if not attached:
+            return
+    for target in attached:
+        while not target.over:
+            with contextlib.suppress(queue.Full):
+                target.queue.put(_END, timeout=0.2)
+                break
+
+
+def offer(order: Order, target: Target, chunk: bytes, attached: list[Target]) -> bool:
+    """Put a chunk into a target's queue; False if the target is over or was cut loose."""
+    hungry = 0.0  # seconds that somebody else had nothing to write because of this one
+    while not target.over:
+        try:
+            target.queue.put(chunk, timeout=0.05)
+        except queue.Full:
+            others = [other for other in attached if other is not target and not other.over]
+            hungry += 0.05 if any(other.starving for other in others) else 0.0
+            if hungry > order.patience:
+                target.loose.set()
+                return False
+        else:
+            return True
+    return False
+
+
+def _said(response: http.client.HTTPResponse) -> tuple[str, int, str]:
+    """What a refused request answered, for :class:`Failed`: message, status, Retry-After."""
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        body = response.read(4096).decode("utf-8", "replace")
+        text = " ".join(_without_tags(body).split())[:_MAX_ERROR]
+        return (
+            f"HTTP {response.status} {response.reason}: {text}",
+            response.status,
+            response.headers.get("Retry-After", ""),
+        )
+    return f"HTTP {response.status} {response.reason}", response.status, ""
+
+
+def _without_tags(text: str) -> str:
+    inside = False
+    kept = []
+    for character in text:
+        if character == "<":
+            inside = True
+        elif character == ">" and inside:
+            inside = False
+            kept.append(" ")
+        elif not inside:
+            kept.append(character)
+    return "".join(kept)
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _watch_parent() -> None:
+    sys.stdin.buffer.read()
+    os._exit(3)
+
+
+def main() -> int:
+    """Read the order, move the bytes, say how it goes; 0 when every target was told of."""
+    order = Order(json.loads(sys.stdin.buffer.readline()))
+    threading.Thread(target=_watch_parent, daemon=True).start()
+    targets = [Target(order, name) for name in order.targets]
+    for target in targets:
+        target.start()
+    reader = threading.Thread(target=_feed, args=(order, targets), daemon=True)
+    reader.start()
+    last: dict[str, int] = {}
+    moved_at = time.monotonic()
+    while any(target.is_alive() for target in targets):
+        for target in targets:
+            target.join(0.5 / len(targets))
+        sent = {target.name: target.sent for target in targets}
+        if sent != last:
+            last, moved_at = sent, time.monotonic()
+            say(progress=sent)
+        elif time.monotonic() - moved_at > order.stall + max(
+            float(spec["settle"]) for spec in order.targets.values()
+        ):
+            say(stalled=[target.name for target in targets if target.is_alive()])
+            return 4
+    return 0
+
+
+def _feed(order: Order, targets: list[Target]) -> None:
+    try:
+        feed(order, targets)
+    except Failed as error:
+        for target in targets:
+            if target.loose.is_set() and error.side != "corrupt":
+                continue
+            target.broken = error
+            with contextlib.suppress(queue.Full):
+                target.queue.put_nowait(_END)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

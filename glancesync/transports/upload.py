@@ -1,0 +1,145 @@
+"""``upload``: read the home image once, PUT it to every region that needs it.
+
+Works with any Glance. The bytes go through a child process (see :mod:`.mover`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, Any
+
+from glancesync.errors import (
+    Conflict,
+    Corrupt,
+    Credential,
+    Refused,
+    RegionError,
+    Throttled,
+    Transient,
+)
+from glancesync.interfaces import Capabilities, Source, Target
+from glancesync.transports import mover
+from glancesync.transports.settings import TransferSettings
+
+_MOVER = mover.__file__
+
+
+class Upload:
+    """Streams through this host."""
+
+    name = "upload"
+    capabilities = Capabilities(needs_formats=True, fan_out=True)
+
+    def __init__(self, settings: TransferSettings) -> None:
+        self._settings = settings
+
+    def move(
+        self,
+        source: Source,
+        targets: Sequence[Target],
+        settle: Callable[[Target, RegionError | None], None],
+        cancelled: Callable[[], bool],
+    ) -> None:
+        """See ``interfaces.Transport``."""
+        by_name = {target.region: target for target in targets}
+        order = self._order(source, targets)
+        with _mover(order, cancelled) as lines:
+            for line in lines:
+                if "progress" in line:
+                    for name, done in line["progress"].items():
+                        if name in by_name:
+                            by_name[name].report(done)
+                elif "target" in line:
+                    target = by_name.pop(line["target"])
+                    settle(target, None if line["ok"] else _error(source, target, line))
+                elif "stalled" in line:
+                    for name in line["stalled"]:
+                        target = by_name.pop(name)
+                        settle(target, Transient(name, "the upload stalled and was given up"))
+
+    def _order(self, source: Source, targets: Sequence[Target]) -> dict[str, Any]:
+        """What the mover is told; holds tokens, so it is only ever written to its input."""
+        image, chosen = source.image, self._settings
+        home = source.service.file(image.id)
+        ends = {target.region: target.service.file(target.image_id) for target in targets}
+        return {
+            "source": {"url": home.url, "headers": {"X-Auth-Token": home.token}},
+            "targets": {
+                name: {
+                    "url": end.url,
+                    "headers": {"X-Auth-Token": end.token},
+                    "settle": chosen.settle,
+                }
+                for name, end in ends.items()
+            },
+            "size": image.size or 0,
+            "hash_algo": image.os_hash_algo if image.os_hash_value else "",
+            "hash_value": image.os_hash_value or "",
+            "chunk": chosen.chunk,
+            "window": chosen.window,
+            "patience": chosen.patience,
+            "stall": chosen.stall,
+            "cafile": chosen.cafile,
+            "insecure": chosen.insecure,
+        }
+
+
+def _error(source: Source, target: Target, line: dict[str, Any]) -> RegionError:
+    message, status = line["message"], line["status"]
+    home = source.service.region
+    if line["side"] == "corrupt":
+        return Corrupt(home, f"image {source.image.id}: {message}")
+    if line["side"] == "source":
+        return Transient(home, f"could not read image {source.image.id}: {message}")
+    if status == 401:
+        return Credential(target.region, message)
+    if status == 409:
+        return Conflict(target.region, message)
+    if status in (429, 503) and line["retry_after"].isdigit():
+        return Throttled(target.region, message, retry_after=float(line["retry_after"]))
+    if status in (400, 403, 413, 415):
+        return Refused(target.region, message)
+    return Transient(target.region, message)
+
+
+@contextlib.contextmanager
+def _mover(
+    order: dict[str, Any], cancelled: Callable[[], bool]
+) -> Iterator[Iterator[dict[str, Any]]]:
+    """Run the mover and hand out its lines; it is killed when ``cancelled()`` turns true."""
+    over = threading.Event()
+    with subprocess.Popen(
+        [sys.executable, "-I", _MOVER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        assert process.stdin is not None  # noqa: S101 - both are pipes
+        assert process.stdout is not None  # noqa: S101
+
+        def watch() -> None:
+            while not over.wait(0.2):
+                if cancelled():
+                    process.kill()
+                    return
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            process.stdin.write(json.dumps(order).encode() + b"\n")
+            process.stdin.flush()
+            yield _lines(process.stdout)
+        finally:
+            over.set()
+            process.kill()
+            watcher.join()
+
+
+def _lines(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
+    for line in stream:
+        yield json.loads(line)

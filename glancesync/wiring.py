@@ -1,0 +1,168 @@
+"""The only place that builds objects from configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import random
+import socket
+import time
+
+from keystoneauth1 import loading as ks_loading
+from keystoneauth1.session import Session
+from oslo_config import cfg
+
+from glancesync.conf import CREDENTIALS, broken, check
+from glancesync.errors import ConfigurationError
+from glancesync.executor import Executor
+from glancesync.journal.database import Database
+from glancesync.journal.journal import Journal
+from glancesync.maintenance import Discovery
+from glancesync.placement.strategies import STRATEGIES
+from glancesync.regions.services import CatalogServices
+from glancesync.replication import Settings
+from glancesync.retry import RetryPolicy
+from glancesync.transports.loader import load as load_transports
+from glancesync.transports.settings import TransferSettings
+from glancesync.worker import Spawn, Worker, WorkerSettings
+
+
+class SystemClock:
+    """``interfaces.Clock`` of this process."""
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+@dataclasses.dataclass(frozen=True)
+class Engine:
+    """All that works on tasks in one process."""
+
+    services: CatalogServices
+    discovery: Discovery
+    worker: Worker
+
+
+def database(conf: cfg.ConfigOpts) -> Database:
+    """The journal's database.
+
+    :raises ConfigurationError: the URL can't be used
+    """
+    section = conf.database
+    options = {
+        name: getattr(section, name)
+        for name in ("max_pool_size", "max_overflow", "pool_timeout", "connection_recycle_time")
+        if getattr(section, name, None) is not None
+    }
+    url = section.connection
+    try:
+        if url.startswith("sqlite:///"):
+            path = pathlib.Path(url.removeprefix("sqlite:///"))
+            if not path.parent.is_dir():
+                raise ConfigurationError("", f"the directory {path.parent} does not exist")
+        return Database(url, **options)
+    except Exception as error:
+        reason = error.reason if isinstance(error, ConfigurationError) else str(error)
+        raise broken(conf, "database", "connection", reason) from error
+
+
+def session(conf: cfg.ConfigOpts) -> Session:
+    """A Keystone session of the service user.
+
+    :raises ConfigurationError: ``[service_credentials]`` is incomplete
+    """
+    try:
+        auth = ks_loading.load_auth_from_conf_options(conf, CREDENTIALS)
+        if auth is None:
+            raise ConfigurationError("", "must be set, as in 'password'")
+    except Exception as error:
+        reason = error.reason if isinstance(error, ConfigurationError) else str(error)
+        raise broken(conf, CREDENTIALS, "auth_type", reason) from error
+    made: Session = ks_loading.load_session_from_conf_options(conf, CREDENTIALS, auth=auth)
+    return made
+
+
+def transfer_settings(conf: cfg.ConfigOpts) -> TransferSettings:
+    """What is said about transfers."""
+    return TransferSettings(
+        chunk=conf.upload_chunk_size,
+        window=conf.upload_window,
+        patience=conf.upload_patience,
+        stall=conf.stall_timeout,
+        cafile=conf[CREDENTIALS].cafile,
+        insecure=conf[CREDENTIALS].insecure,
+    )
+
+
+def catalog(conf: cfg.ConfigOpts) -> CatalogServices:
+    """The Glances of the Keystone catalog; nothing is asked of Keystone yet."""
+    return CatalogServices(session(conf), conf[CREDENTIALS].interface, conf.cascading_endpoint_url)
+
+
+def executor(conf: cfg.ConfigOpts, journal: Journal, services: CatalogServices) -> Executor:
+    """What runs a task.
+
+    :raises ConfigurationError: an option can't work
+    """
+    return Executor(
+        journal,
+        journal,
+        services,
+        STRATEGIES[conf.sync_strategy],
+        RetryPolicy(
+            fast_attempts=conf.task_retry_times,
+            base=conf.retry_interval,
+            cap=conf.retry_max_interval,
+        ),
+        Settings(
+            transports=load_transports(conf.transports, transfer_settings(conf)),
+            clock=SystemClock(),
+            preserve=conf.preserve_properties,
+            poll=conf.import_poll_interval,
+            stuck=conf.stuck_timeout,
+        ),
+        random.random,
+    )
+
+
+def worker_settings(conf: cfg.ConfigOpts) -> WorkerSettings:
+    """How much a worker does at a time."""
+    return WorkerSettings(
+        slots=conf.workers,
+        region_slots=conf.region_workers,
+        lease=conf.lease,
+        poll=conf.poll_interval,
+    )
+
+
+def engine(conf: cfg.ConfigOpts, journal: Journal, spawn: Spawn) -> Engine:
+    """The workers of one process and what they need.
+
+    :raises ConfigurationError: an option can't work
+    """
+    services = catalog(conf)
+    worker = Worker(
+        f"{socket.gethostname()}:{os.getpid()}",
+        journal,
+        journal,
+        executor(conf, journal, services).run,
+        spawn,
+        worker_settings(conf),
+        journal.note_region_error,
+    )
+    journal.on_work(worker.wake)
+    return Engine(services, Discovery(services, journal.discovered), worker)
+
+
+def reload(conf: cfg.ConfigOpts, journal: Journal, running: Engine) -> None:
+    """Have a running engine use the options as they are now; running tasks end as they began.
+
+    :raises ConfigurationError: an option can't work; the engine goes on as before
+    """
+    check(conf)
+    run = executor(conf, journal, running.services).run
+    running.worker.use(run, worker_settings(conf))
