@@ -6,6 +6,8 @@ import os
 import pwd
 import shutil
 import signal
+import sqlite3
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import yaml
-from glanceclient import client as glanceclient  # type: ignore[import-untyped]
+from glanceclient import client as glanceclient
 from keystoneauth1 import session as ksa
 from keystoneauth1.identity import v3
 
@@ -207,8 +209,7 @@ class Cloud:
                     self._say("waiting for glance-sync")
                     wait_healthy([services["glance-sync"]])
             except BaseException:
-                for service in reversed(started):
-                    service.process.stop()
+                _stop([service.process for service in started])
                 raise
             self._write_clouds_yaml()
 
@@ -216,8 +217,7 @@ class Cloud:
         """Stop everything; databases, images and configuration stay."""
         if self.directory.exists():
             with self._locked():
-                for process in reversed(self._processes()):
-                    process.stop()
+                _stop(self._processes())
 
     def clean(self) -> None:
         """Stop everything and forget it; the environments with OpenStack stay."""
@@ -331,7 +331,7 @@ class Cloud:
 
     def _processes(self) -> list[Process]:
         """All that were started and not stopped, also those the settings no longer name."""
-        marks = sorted((self.directory / "run").glob("*.json"), key=lambda path: path.stat().st_ino)
+        marks = sorted((self.directory / "run").glob("*.json"))
         return [self._process(path.stem) for path in marks]
 
     def _log(self, service: str) -> Path:
@@ -339,6 +339,10 @@ class Cloud:
 
     def _hooked(self, region: str) -> bool:
         return self._settings.hook and region == self.home
+
+    def _prepared(self, region: str) -> bool:
+        """Whether the installer makes *region* a target of glance-sync."""
+        return self._settings.sync and region != self.home
 
     def _start_what_is_due(self, services: list[Service]) -> list[Service]:
         started = []
@@ -384,8 +388,8 @@ class Cloud:
         with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
             list(pool.map(lambda job: job(), jobs))
         self._bootstrap_keystone()
-        if self._settings.hook:
-            self._install_hook()
+        for name in self.names:
+            self._install_in_glance(self.region(name))
 
     def _write_keystone_config(self) -> None:
         overrides = self._settings.overrides.get("keystone", {})
@@ -402,6 +406,7 @@ class Cloud:
         _empty(region.config_dir)
         for directory in (region.datadir, region.staging, region.config_dir.parent / "tasks"):
             directory.mkdir(parents=True, exist_ok=True)
+        glance_ports = [self.region(name).port for name in self.names]
         options = configs.glance(
             url=region.url,
             home=region.name == self.home,
@@ -410,8 +415,9 @@ class Cloud:
             database=region.database,
             store=region.datadir,
             staging=region.staging,
-            glance_ports=[self.region(name).port for name in self.names],
             login=self._login("glance"),
+            # With glance-sync it is its installer that lets the regions import from home.
+            import_ports=None if self._prepared(region.name) else glance_ports,
         )
         configs.write(
             region.config_dir / "glance-api.conf",
@@ -450,12 +456,9 @@ class Cloud:
     def _bootstrap_keystone(self) -> None:
         if self._bootstrapped.exists():
             return
-        region = ["--bootstrap-region-id", self.home]
-        self._keystone_manage(
-            "bootstrap",
-            *region,
-            env={"OS_BOOTSTRAP_PASSWORD": self._settings.passwords["admin"]},
-        )
+        password = {"OS_BOOTSTRAP_PASSWORD": self._settings.passwords["admin"]}
+        self._keystone_manage("bootstrap", "--bootstrap-region-id", self.home, env=password)
+        _write_ahead(self.directory / "keystone.sqlite")
         self._bootstrapped.touch()
 
     @property
@@ -478,32 +481,38 @@ class Cloud:
         def db_sync() -> None:
             argv = [str(program), "--config-file", str(config), "db_sync"]
             venvs.run(argv, f"glance-manage db_sync for {region.name}")
+            _write_ahead(region.database)
             synced.write_text(region.version)
 
         return [db_sync]
 
-    def _install_hook(self) -> None:
-        home = self.region(self.home)
-        self._say(f"installing the hook into the Glance of {home.name}")
-        python = self._glance_venv(home) / "bin" / "python"
-        with venvs.locked(self.root / "venvs" / f"glance-{home.version}.lock"):
-            self._install(
-                "home",
-                *("--config-dir", str(home.config_dir)),
-                *("--python", str(python)),
-                *("--sync-host", ports.HOST),
-                *("--sync-port", str(self._settings.base_port + _SYNC_OFFSET)),
-            )
+    def _install_in_glance(self, region: Region) -> None:
+        """Run the installer on a Glance, as its operator would."""
+        python = self._glance_venv(region) / "bin" / "python"
+        common = ["--config-dir", str(region.config_dir), "--python", str(python), "--no-restart"]
+        if self._hooked(region.name):
+            self._say(f"installing the hook into the Glance of {region.name}")
+            port = str(self._settings.base_port + _SYNC_OFFSET)
+            with venvs.locked(self.root / "venvs" / f"glance-{region.version}.lock"):
+                self._install("home", *common, "--sync-host", ports.HOST, "--sync-port", port)
+        elif self._prepared(region.name):
+            self._install("region", *common, "--home-url", self.region(self.home).url)
 
     def _prepare_sync(self) -> None:
         self._say("installing glance-sync")
         directory = self.sync_config.parent
+        units = self.directory / "units"
         _empty(directory)
+        _empty(units)
         with venvs.locked(self.root / "venvs" / "glance-sync.lock"):
             self._install(
                 "server",
                 *("--config-dir", str(directory)),
                 *("--venv", str(self._sync_venv())),
+                *("--python", sys.executable),
+                # Neither an account nor a unit of the machine we are a guest on.
+                *("--user", pwd.getpwuid(os.getuid()).pw_name),
+                *("--unit-dir", str(units)),
                 "--no-start",
             )
         options = configs.glance_sync(
@@ -626,3 +635,18 @@ def _empty(directory: Path) -> None:
     """Make *directory* anew: configuration is written afresh each time the cloud comes up."""
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
+
+
+def _stop(processes: list[Process]) -> None:
+    """Stop all of *processes* at once."""
+    with ThreadPoolExecutor(max_workers=max(len(processes), 1)) as pool:
+        list(pool.map(Process.stop, processes))
+
+
+def _write_ahead(database: Path) -> None:
+    """Let readers of *database* go on while somebody writes; the database remembers it."""
+    connection = sqlite3.connect(database)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+    finally:
+        connection.close()

@@ -45,10 +45,14 @@ def glance(
     database: Path,
     store: Path,
     staging: Path,
-    glance_ports: list[int],
     login: dict[str, str],
+    import_ports: list[int] | None,
 ) -> Options:
-    """glance-api.conf for one region."""
+    """glance-api.conf for one region.
+
+    *import_ports* of this host are those Glance may import from; with None Glance's own rules stay,
+    which allow none.
+    """
     options: Options = {
         "DEFAULT": {
             "use_stderr": "true",
@@ -73,15 +77,14 @@ def glance(
             "service_token_roles_required": "true",
         },
         "oslo_concurrency": {"lock_path": str(state / "locks")},
-        # glance-download goes from region to region on this host, which Glance refuses by default.
-        "import_filtering_opts": {
+    }
+    if import_ports is not None:
+        allowed = ",".join(str(port) for port in [80, 443, *import_ports])
+        options["import_filtering_opts"] = {
             "allowed_schemes": "[http,https]",
             "allowed_hosts": "[127.0.0.1,localhost]",
-            "allowed_ports": "[{}]".format(
-                ",".join(str(port) for port in [80, 443, *glance_ports])
-            ),
-        },
-    }
+            "allowed_ports": f"[{allowed}]",
+        }
     if home:
         options["DEFAULT"]["show_multiple_locations"] = "true"
     return options
@@ -111,6 +114,7 @@ def uwsgi(*, module: str, port: int, directory: Path) -> Options:
     """uwsgi.ini for one WSGI service: one process with threads, as Glance wants it."""
     return {
         "uwsgi": {
+            "import": str(Path(__file__).with_name("sqlite_waits.py")),
             "module": f"{module}:application",
             "http-socket": f"127.0.0.1:{port}",
             "chdir": str(directory),

@@ -11,6 +11,8 @@ from devcloud import ports
 from devcloud.errors import DevcloudError
 from devcloud.processes import Process, until
 
+# What programs read; the installer's notes and Python's caches are none of it.
+_READ = {".conf", ".ini", ".json", ".py", ".yaml"}
 START_TIMEOUT = 90.0  # seconds a service may take until it is healthy
 
 
@@ -50,7 +52,8 @@ class Service:
         for top in self.inputs:
             files = sorted(top.rglob("*")) if top.is_dir() else [top]
             for path in files:
-                if path.is_file() and path.suffix != ".pyc":
+                hidden = any(part.startswith(".") for part in path.relative_to(top).parts)
+                if path.is_file() and path.suffix in _READ and not hidden:
                     digest.update(str(path).encode() + b"\0" + path.read_bytes())
         return digest.hexdigest()
 

@@ -5,7 +5,6 @@ import fcntl
 import hashlib
 import os
 import subprocess
-import sys
 import venv
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -50,7 +49,7 @@ def ensure(root: Path, version: str, say: Callable[[str], None]) -> Path:
             return path
         say(f"installing Glance {version} into its own environment, once: about a minute")
         ready.unlink(missing_ok=True)
-        venv.create(path, with_pip=True)
+        venv.create(path, clear=True, symlinks=True, with_pip=True)
         pip = [str(path / "bin" / "python"), "-m", "pip", "install", "--quiet"]
         run([*pip, "--constraint", str(constraints), *wanted], what=f"pip for Glance {version}")
         ready.write_text(stamp)
@@ -90,8 +89,3 @@ def clean_environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(("OS_", "PYTHON", "VIRTUAL_ENV"))
     }
-
-
-def this_python() -> str:
-    """The Python that runs devcloud."""
-    return sys.executable
