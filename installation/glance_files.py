@@ -83,7 +83,7 @@ def find(lines: list[str], section: str, key: str) -> Assignment | None:
         while last < len(lines) and lines[last][:1] in (" ", "\t") and lines[last].strip():
             last += 1
         parts = [match["value"], *(part.strip() for part in lines[number + 1 : last])]
-        found = Assignment(number, last, "\n".join(part for part in parts if part))
+        found = Assignment(number, last, " ".join(part for part in parts if part))
     return found
 
 
@@ -140,15 +140,16 @@ def is_empty(lines: list[str], section: str) -> bool:
     return not any(text.strip() and not HEADER.match(text) for text in texts)
 
 
-def as_truth(value: str) -> bool:
-    return value.lower() in ("true", "1", "yes", "on")
+def same(old: str, new: str) -> bool:
+    """Whether oslo.config takes both values for the same."""
+    return old == new or (new == "True" and old.lower() in ("true", "1", "yes", "on"))
 
 
 def set_options(lines: list[str], section: str, options: dict[str, str]) -> list[str]:
     """Options that already mean the same stay untouched; new ones stand in the given order."""
     for key, value in reversed(options.items()):
         old = find(lines, section, key)
-        if old and (old.value == value or (as_truth(old.value) and as_truth(value))):
+        if old and same(old.value, value):
             continue
         lines = put(lines, section, key, value)
     return lines

@@ -1,0 +1,79 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Role region: a target region's Glance may import from the home region.
+
+check_options_region() {
+  check_glance_dir
+  [[ -n ${option[home-url]-} ]] || bad_usage "--home-url is missing"
+  local pattern='^(https?)://(\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(:([0-9]+))?(/[^@?#]*)?$'
+  [[ ${option[home-url]} =~ $pattern ]] ||
+    bad_usage "--home-url must be http://HOST[:PORT][/PATH] or https://..., without a password"
+  home_scheme=${BASH_REMATCH[1]}
+  home_host=${BASH_REMATCH[3]}${BASH_REMATCH[4],,}
+  home_port=${BASH_REMATCH[6]}
+  [[ -z $home_port || ($home_port =~ ^[1-9][0-9]{0,4}$ && $home_port -le 65535) ]] ||
+    bad_usage "--home-url: the port must be a number from 1 to 65535: $home_port"
+}
+
+# The file that sets an option counts: Glance reads glance-image-import.conf first, then
+# glance-api.conf. An option that neither sets goes into the latter.
+file_of_option() {
+  if [[ -n $image_import_conf ]] && [[ -z $(get_option "$api_conf" "$@") ]] &&
+    [[ -n $(get_option "$image_import_conf" "$@") ]]; then
+    printf %s "$image_import_conf"
+  else
+    printf %s "$api_conf"
+  fi
+}
+
+# allow KIND ITEM: lets [import_filtering_opts] pass it. An empty list of allowed things allows all
+# but the disallowed ones (glance.common.utils), so it stays empty; lists that are not set have
+# Glance's defaults.
+allow() {
+  local section=import_filtering_opts kind=$1 item=$2 file refusing refused
+  file=$(file_of_option $section "allowed_$kind")
+  if [[ $(get_option "$(staged "$file")" $section "allowed_$kind") =~ ^\[[[:space:]]*\]$ ]] ||
+    [[ $kind == hosts && -z $(get_option "$(staged "$file")" $section allowed_hosts) ]]; then
+    refusing=$(file_of_option $section "disallowed_$kind")
+    refused=$(get_option "$refusing" $section "disallowed_$kind")
+    if [[ ",$(tr -d "[]'\" " <<<"$refused")," == *",$item,"* ]]; then
+      die "[$section] disallowed_$kind names $item, which --home-url needs: take it out first"
+    fi
+    if [[ $kind != hosts ]] || ! edit guarded "$item"; then return 0; fi
+    warn "$item is an address of this machine, which Glance only imports from if it is in" \
+      "[$section] allowed_hosts; from now on Glance imports from no host that is not in there"
+  fi
+  add_item "$file" $section "allowed_$kind" "$item"
+}
+
+# The copy of a file that this run has edited so far.
+staged() {
+  local copy
+  copy=$work/$(basename -- "$1")
+  [[ -e $copy ]] || cat -- "$1" >"$copy"
+  printf %s "$copy"
+}
+
+add_item() {
+  local file=$1 copy
+  copy=$(staged "$file")
+  edit add "$copy" "${@:2}" >"$copy.new" || die "cannot edit $file"
+  mv -- "$copy.new" "$copy"
+}
+
+install_region() {
+  if [[ -n ${option[python]-} ]]; then helper_python=$(command -v -- "${option[python]}"); fi
+  find_glance_conf
+  add_item "$(file_of_option DEFAULT enabled_import_methods)" \
+    DEFAULT enabled_import_methods glance-download
+  allow schemes "$home_scheme"
+  allow hosts "$home_host"
+  # A URL without a port passes whatever allowed_ports says.
+  if [[ -n $home_port ]]; then allow ports "$home_port"; fi
+  put_file conf "$api_conf" "$(staged "$api_conf")"
+  if [[ -n $image_import_conf ]]; then
+    put_file conf "$image_import_conf" "$(staged "$image_import_conf")"
+  fi
+  warn_of_overrides 'enabled_import_methods|allowed_schemes|allowed_hosts|allowed_ports'
+}
