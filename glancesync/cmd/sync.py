@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import eventlet.wsgi
@@ -126,7 +126,7 @@ class Daemon:
                 break  # hints can be taken without Keystone's catalog; keep looking meanwhile
             time.sleep(pause)
             pause = min(30.0, pause * 2)
-        loops = [
+        loops: list[Callable[[], None]] = [
             engine.worker.serve,
             engine.worker.keep_alive,
             functools.partial(

@@ -1,0 +1,170 @@
+"""``glance-sync-manage doctor``: looks at everything glance-sync relies on, and says in words what
+is wrong and how to mend it."""
+
+from __future__ import annotations
+
+import email.utils
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import requests
+from keystoneauth1.session import Session
+from oslo_config import cfg
+
+from glancesync import wiring
+from glancesync.api import deploy
+from glancesync.conf import CREDENTIALS
+from glancesync.errors import ConfigurationError, Credential, JournalError, RegionError
+from glancesync.interfaces import ImageService
+from glancesync.regions.catalog import KEYSTONE, home_region, image_endpoints
+from glancesync.regions.images import GlanceImages, unversioned
+from glancesync.regions.translate import translated
+from glancesync.transports.loader import load as load_transports
+
+#: Seconds between two clocks beyond which tokens and logs become misleading.
+MAX_SKEW = 30.0
+
+Finding = tuple[bool, str, str]  # is it well, what was looked at, what was found
+
+
+def run(conf: cfg.ConfigOpts) -> int:
+    """Look at configuration, journal, Keystone and every region's Glance."""
+    sick = 0
+    for well, where, said in examine(conf):
+        sick += not well
+        sys.stdout.write(f"{'ok  ' if well else 'FAIL'}  {where}: {said}\n")
+    sys.stdout.write("all is well\n" if not sick else f"{sick} to mend\n")
+    return 1 if sick else 0
+
+
+def examine(conf: cfg.ConfigOpts) -> Iterator[Finding]:
+    """Every finding, in an order in which they explain each other."""
+    yield from _configuration(conf)
+    yield _journal(conf)
+    try:
+        session = wiring.session(conf)
+        endpoints = image_endpoints(session, conf[CREDENTIALS].interface)
+    except Credential as error:
+        yield False, KEYSTONE, f"{error.message}; check user and password in [{CREDENTIALS}]"
+        return
+    except (RegionError, ConfigurationError) as error:
+        yield False, KEYSTONE, f"{error}; check auth_url in [{CREDENTIALS}]"
+        return
+    yield True, KEYSTONE, f"lists {len(endpoints)} regions with an image endpoint"
+    yield _roles(session)
+    try:
+        home = home_region(endpoints, conf.cascading_endpoint_url)
+        yield True, "home", f"is {home} at {endpoints[home]}"
+    except ConfigurationError as error:
+        home = ""
+        yield False, "home", str(error)
+    for name, url in sorted(endpoints.items()):
+        service = GlanceImages(name, session, conf[CREDENTIALS].interface)
+        yield from _region(conf, session, service, name, url, is_home=name == home)
+
+
+def _configuration(conf: cfg.ConfigOpts) -> Iterator[Finding]:
+    checks: dict[str, Callable[[], Any]] = {
+        "paste_config": lambda: deploy.paste_file(conf),
+        "transports": lambda: load_transports(conf.transports, wiring.transfer_settings(conf)),
+    }
+    for option, check in checks.items():
+        try:
+            check()
+            yield True, f"option {option}", "can be used"
+        except ConfigurationError as error:
+            yield False, f"option {option}", str(error)
+    if conf.sync_strategy == "None":
+        yield False, "option sync_strategy", "is None: nothing is synced; set it to ALL"
+
+
+def _journal(conf: cfg.ConfigOpts) -> Finding:
+    try:
+        database = wiring.database(conf)
+        database.check()
+        skew = abs(database.now() - time.time())
+    except (JournalError, ConfigurationError) as error:
+        return False, "journal", str(error)
+    except Exception as error:
+        return False, "journal", f"{error}; check [database] connection"
+    if skew > MAX_SKEW:
+        return False, "journal", f"its clock is {skew:.0f} s off this host's; run NTP on both"
+    return True, "journal", f"answers, at revision {database.version()}"
+
+
+def _roles(session: Session) -> Finding:
+    access = session.auth.get_access(session)  # type: ignore[union-attr]
+    missing = {"admin", "service"} - {role.lower() for role in access.role_names or ()}
+    if missing:
+        return (
+            False,
+            "service user",
+            f"{access.username} lacks role {' and '.join(sorted(missing))} in project "
+            f"{access.project_name}; run 'openstack role add --user {access.username} "
+            f"--project {access.project_name} {min(missing)}'",
+        )
+    return True, "service user", f"{access.username} has the roles admin and service"
+
+
+def _region(
+    conf: cfg.ConfigOpts,
+    session: Session,
+    service: ImageService,
+    name: str,
+    url: str,
+    *,
+    is_home: bool,
+) -> Iterator[Finding]:
+    try:
+        with translated(name, "ask for its versions"):
+            response = requests.get(
+                f"{unversioned(url)}/versions",
+                timeout=10,
+                verify=conf[CREDENTIALS].cafile or not conf[CREDENTIALS].insecure,
+            )
+            versions = [entry["id"] for entry in response.json()["versions"]]
+    except RegionError as error:
+        yield False, name, f"{error.message}; is Glance up at {url}?"
+        return
+    yield True, name, f"speaks up to {versions[0]} of the image API"
+    yield from _skew(name, response.headers.get("Date"))
+    try:
+        methods = service.import_methods()
+        with translated(name, "list the images of all projects"):
+            answer = session.get(
+                "/v2/info/stores/detail",
+                endpoint_filter={
+                    "service_type": "image",
+                    "region_name": name,
+                    "interface": conf[CREDENTIALS].interface,
+                },
+                raise_exc=False,
+            )
+    except RegionError as error:
+        yield (
+            False,
+            name,
+            f"{error.message}; compare [keystone_authtoken] of its glance-api.conf with Keystone",
+        )
+        return
+    if answer.status_code == 403:
+        yield False, name, "does not treat us as an admin; check its policy and our roles"
+    else:
+        yield True, name, "treats us as an admin"
+    if not is_home and "pull" in conf.transports and "glance-download" not in methods:
+        yield (
+            False,
+            name,
+            "transport pull is configured, but the region does not offer glance-download; run "
+            "'installation/install.sh region' there",
+        )
+
+
+def _skew(name: str, date: str | None) -> Iterator[Finding]:
+    if date is None:
+        return
+    skew = abs(email.utils.parsedate_to_datetime(date).timestamp() - time.time())
+    if skew > MAX_SKEW:
+        yield False, name, f"its clock is {skew:.0f} s off this host's; run NTP on both"
