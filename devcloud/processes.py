@@ -96,8 +96,8 @@ class Process:
         """Ask it to end, wait until it has, and insist after *timeout* seconds."""
         pid = self.pid()
         if pid is not None:
-            os.kill(pid, signal.SIGTERM)
-            os.kill(pid, signal.SIGCONT)  # a stopped process acts on no SIGTERM
+            self.kill(signal.SIGCONT)  # a stopped process acts on no SIGTERM
+            _signal(pid, signal.SIGTERM)
             until(lambda: self.pid() is None, timeout)
         self.finish_off()
         self.pidfile.unlink(missing_ok=True)

@@ -67,7 +67,7 @@ class Service:
         running = self.process.pid() is not None
         return running and mark is not None and mark.fingerprint == self.fingerprint()
 
-    def is_healthy(self, timeout: float = 5.0) -> bool:
+    def is_healthy(self, timeout: float = 2.0) -> bool:
         """Whether it answers its health check."""
         connection = http.client.HTTPConnection(ports.HOST, self.port, timeout=timeout)
         try:

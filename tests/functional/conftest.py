@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real clouds that functional tests run against.
+
+``cloud`` is one devcloud for the whole session: three regions with hook and sync server, as
+``make demo`` has it. Tests leave it as they found it: images they made go, services they stopped
+run again.
+
+``versioned_cloud`` has two regions, and makes a test run once for each home Glance: the oldest and
+the newest supported one, with ``--matrix`` those between as well.
+
+Nothing is skipped: what is missing fails, in devcloud's words. The logs of the last session stay
+in ``.devcloud/test-logs``.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from devcloud import PORT_WIDTH, Cloud
+from devcloud.ports import find_base
+
+ENDS_OF_SUPPORT = ["30", "33"]
+BETWEEN = ["31", "32"]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "versioned_cloud" in metafunc.fixturenames:
+        more = BETWEEN if metafunc.config.getoption("--matrix") else []
+        metafunc.parametrize(
+            "versioned_cloud",
+            sorted(ENDS_OF_SUPPORT + more),
+            indirect=True,
+            scope="session",
+            ids="glance-{}".format,
+        )
+
+
+@pytest.fixture(scope="session")
+def cloud() -> Iterator[Cloud]:
+    """Three regions with hook and sync server, built once and cleaned away at the end."""
+    fresh = Cloud(name="test", regions=3, base_port=find_base(PORT_WIDTH), hook=True, sync=True)
+    with cleaned(fresh):
+        fresh.up()
+        yield fresh
+
+
+@pytest.fixture(scope="session")
+def versioned_cloud(request: pytest.FixtureRequest) -> Iterator[Cloud]:
+    """Home on one Glance release after the other, RegionTwo on the newest."""
+    fresh = Cloud(
+        name=f"test-{request.param}",
+        regions=2,
+        base_port=find_base(PORT_WIDTH),
+        glance_version={"RegionOne": request.param, "RegionTwo": ENDS_OF_SUPPORT[-1]},
+        hook=True,
+        sync=True,
+    )
+    with cleaned(fresh):
+        fresh.up()
+        yield fresh
+
+
+@contextmanager
+def cleaned(cloud: Cloud) -> Iterator[None]:
+    """Clean *cloud* before, as an interrupted session may have left it, and after."""
+    cloud.clean()
+    try:
+        yield
+    finally:
+        cloud.down()
+        logs = cloud.directory / "logs"
+        if logs.exists():
+            kept = cloud.root / "test-logs" / cloud.name
+            shutil.rmtree(kept, ignore_errors=True)
+            shutil.copytree(logs, kept)
+        cloud.clean()
