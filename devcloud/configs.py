@@ -128,6 +128,8 @@ def uwsgi(*, module: str, port: int, directory: Path) -> Options:
             "no-orphans": "true",
             "die-on-term": "true",
             "http-chunked-input": "true",
+            # uWSGI refuses what it has read ahead of Glance beyond this many bytes
+            "chunked-input-limit": str(64 * 1024 * 1024),
             # http-socket closes after each answer without saying so; clients that pool
             # connections need to be told.
             "add-header": "Connection: close",

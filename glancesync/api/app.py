@@ -30,8 +30,8 @@ class Application:
         self._enforcer = enforcer
         self._limits = limits
         self._mapper = routes.Mapper()
-        for path, methods in ROUTES.items():
-            self._mapper.connect(None, path, methods=methods)
+        for path in ROUTES:
+            self._mapper.connect(None, path, template=path)
 
     def __call__(self, environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
         request = webob.Request(environ)
@@ -52,18 +52,14 @@ class Application:
         return answered
 
     def _methods(self, request: webob.Request) -> list[str]:
-        match = self._mapper.match(request.path_info)
-        return sorted(match["methods"]) if match else []
+        return sorted(ROUTES[self._mapper.match(request.path_info)["template"]])
 
     def _answer(self, request: webob.Request) -> Answer:
         path = request.path_info
         match = self._mapper.match(path)
         if match is None:
             raise BadRequest(f"there is nothing at {path}", 404)
-        methods = match.pop("methods")
-        match.pop("action", None)
-        match.pop("controller", None)
-        handler = methods.get(request.method)
+        handler = ROUTES[match["template"]].get(request.method)
         if handler is None:
             raise BadRequest(f"{request.method} is not allowed on {path}", 405)
         call = Call(request, self._journal, self._enforcer, self._limits, match)

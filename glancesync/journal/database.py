@@ -87,8 +87,13 @@ class Database:
         No other I/O may happen inside.
         """
         with self._turn, self.engine.connect() as connection:
-            connection = connection.execution_options(immediate=True)
+            if self.sqlite:
+                # oslo.db emits a plain BEGIN unless it finds this mark; a writer takes its lock
+                # when it begins, so that it never works on a snapshot it may not write to.
+                connection.info["in_transaction"] = True
             with connection.begin():
+                if self.sqlite:
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
                 yield connection
 
     def now(self) -> float:
@@ -149,19 +154,12 @@ class Database:
 
 
 def _prepare_sqlite(engine: sa.Engine) -> None:
-    """WAL, durable commits, and a write lock that is taken when a writer begins."""
+    """WAL, and commits that survive power loss."""
 
     @event.listens_for(engine, "connect")
     def connect(connection: Any, record: Any) -> None:
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=20000"):
             connection.execute(f"PRAGMA {pragma}").close()
-
-    @event.listens_for(engine, "begin", insert=True)
-    def begin(connection: sa.Connection) -> None:
-        # oslo.db's own listener emits a plain BEGIN unless it finds this mark.
-        if connection.get_execution_options().get("immediate"):
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            connection.info["in_transaction"] = True
 
 
 def _alembic() -> Config:
