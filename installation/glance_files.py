@@ -178,7 +178,7 @@ def with_items(value: str, new: list[str]) -> str:
 def without_items(value: str, gone: list[str]) -> str:
     inner = value.strip()[1:-1]
     kept = [item for item in inner.split(",") if unquoted(item) not in gone]
-    return "[" + ",".join(kept).lstrip() + "]"
+    return "[" + ",".join(kept).strip() + "]"
 
 
 def add_items(lines: list[str], section: str, key: str, new: list[str]) -> list[str]:
@@ -245,26 +245,44 @@ def unhook(lines: list[str]) -> list[str]:
     return drop_section(in_pipelines(lines, lambda text: ours.sub("", text)), FILTER_SECTION)
 
 
-def revert(before: list[str], after: list[str], now: list[str]) -> list[str]:
-    """A glance-api.conf that was edited since we edited it, without our part of the edits.
+def revert_options(before: list[str], now: list[str]) -> list[str]:
+    """A glance-api.conf that others edited too, with what role home sets as it was before."""
+    for section, key in PLAIN:
+        now = restore(before, now, section, key)
+    return drop_added_sections(before, now, {section for section, _ in PLAIN})
 
-    before and after are the file as we found and as we left it. An option that still stands as we
-    left it becomes what it was; of a list that was changed since, the items we added go.
+
+def revert_lists(added: list[str], before: list[str], now: list[str]) -> list[str]:
+    """The same for role region: the added items go, unless they were there before.
+
+    added has lines of section, option and item, separated by tabs.
     """
-    for section, key in (*PLAIN, *LISTS):
-        was, left, stands = (find(lines, section, key) for lines in (before, after, now))
-        if stands is None or left is None or (was and was.value == left.value):
+    for section, key in LISTS:
+        name = f"[{section}] {key}"
+        was, stands = find(before, section, key), find(now, section, key)
+        if stands is None:
             continue
-        if (section, key) in LISTS and stands.value != left.value:
-            name = f"[{section}] {key}"
-            known = items(was.value if was else LISTS[section, key], name)
-            added = [item for item in items(left.value, name) if item not in known]
-            now = put(now, section, key, without_items(stands.value, added))
-        else:
-            old = before[was.first : was.last] if was else []
-            now = now[: stands.first] + old + now[stands.last :]
-    for section in {section for section, _ in (*PLAIN, *LISTS)}:
-        if section not in sections(before) and is_empty(now, section):
+        known = items(was.value if was else LISTS[section, key], name)
+        entries = [line.rstrip("\n").split("\t") for line in added]
+        gone = [item for *place, item in entries if place == [section, key] and item not in known]
+        value = without_items(stands.value, gone)
+        if items(value, name) == known:
+            now = restore(before, now, section, key)
+        elif value != stands.value:
+            now = put(now, section, key, value)
+    return drop_added_sections(before, now, {section for section, _ in LISTS})
+
+
+def restore(before: list[str], now: list[str], section: str, key: str) -> list[str]:
+    """The option with the very lines it had before, or without any."""
+    was, stands = find(before, section, key), find(now, section, key)
+    old = before[was.first : was.last] if was else []
+    return now[: stands.first] + old + now[stands.last :] if stands else now
+
+
+def drop_added_sections(before: list[str], now: list[str], names: set[str]) -> list[str]:
+    for section in names - set(sections(before)):
+        if is_empty(now, section):
             now = drop_section(now, section)
     return now
 
@@ -305,8 +323,10 @@ def main(argv: list[str]) -> int:
             lines = hook(read(args[0]))
         elif command == "unhook":
             lines = unhook(read(args[0]))
-        elif command == "revert":
-            lines = revert(*(read(path) for path in args))
+        elif command == "revert-options":
+            lines = revert_options(*(read(path) for path in args))
+        elif command == "revert-lists":
+            lines = revert_lists(*(read(path) for path in args))
         else:
             raise EditError(f"unknown command {command}")
     except (EditError, OSError) as error:

@@ -14,7 +14,7 @@
 #
 # State is "ours" while nobody else edited the path between our edits, then "mixed": such a file is
 # never put back as a whole, only our part of it is taken out.
-set -euo pipefail
+set -Eeuo pipefail
 umask 022
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
@@ -35,7 +35,8 @@ All roles:
   --uninstall            put everything back as it was before the first install
   --restart-command CMD  restart the service with this shell command instead of systemd
   --no-restart           restart nothing (home, region)
-  --health-url URL       after a restart wait until this answers 200, for at most 60 s
+  --health-url URL       after a restart wait until this answers 200
+  --health-timeout S     seconds to wait for that (default: 60)
   --help                 show this
 
 home, region:
@@ -79,7 +80,7 @@ declare -A option=()
 role=
 
 parse_options() {
-  local all="config-dir dry-run uninstall restart-command health-url python"
+  local all="config-dir dry-run uninstall restart-command health-url health-timeout python"
   local -A allowed=(
     [home]=" $all no-restart sync-host sync-port "
     [region]=" $all no-restart home-url "
@@ -134,6 +135,8 @@ check_options() {
   if [[ -n ${option[health-url]-} && ! ${option[health-url]} =~ ^https?://[^/@]+(/[^@]*)?$ ]]; then
     bad_usage "--health-url must be http://HOST[:PORT]/PATH or https://..., without a password"
   fi
+  [[ ${option[health-timeout]-60} =~ ^[1-9][0-9]{0,4}$ ]] ||
+    bad_usage "--health-timeout must be a number of seconds: ${option[health-timeout]}"
   [[ -n ${option[uninstall]-} ]] || "check_options_$role"
 }
 
@@ -173,6 +176,7 @@ helper_python=$(command -v -- "${option[python]-python3}" || command -v python3)
   die "python3 was not found"
 
 trap on_exit EXIT
+trap 'printf "install.sh: error: this failed: %s\n" "$BASH_COMMAND" >&2' ERR
 for signal in INT TERM HUP PIPE; do
   # shellcheck disable=SC2064 # the name is meant to be filled in now
   trap "interrupted $signal" "$signal"

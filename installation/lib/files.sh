@@ -60,6 +60,7 @@ put_file() {
 
 # make_directories PATH: the directory and its missing parents, each of them noted.
 make_directories() {
+  [[ -d $1 ]] || begin # which makes the configuration directory if that is missing
   [[ ! -d $1 ]] || return 0
   make_directories "$(dirname -- "$1")"
   note_directory "$1"

@@ -116,7 +116,7 @@ install_home() {
 
   put_package "$site_dir/glance_patch"
   dry_run || check_package "$site_dir/glance_patch"
-  put_file conf "$api_conf" "$work/conf"
+  put_file options "$api_conf" "$work/conf"
   put_file paste "$paste_ini" "$work/paste"
   if [[ -z $(get_option "$api_conf" paste_deploy flavor) ]]; then
     warn "[paste_deploy] flavor is not set in $api_conf: the hook is in the keystone pipelines only"

@@ -55,11 +55,13 @@ staged() {
   printf %s "$copy"
 }
 
+# add_item FILE SECTION OPTION ITEM: and notes it for --uninstall.
 add_item() {
   local file=$1 copy
   copy=$(staged "$file")
   edit add "$copy" "${@:2}" >"$copy.new" || die "cannot edit $file"
   mv -- "$copy.new" "$copy"
+  printf '%s\t%s\t%s\n' "${@:2}" >>"$work/added"
 }
 
 install_region() {
@@ -71,9 +73,13 @@ install_region() {
   allow hosts "$home_host"
   # A URL without a port passes whatever allowed_ports says.
   if [[ -n $home_port ]]; then allow ports "$home_port"; fi
-  put_file conf "$api_conf" "$(staged "$api_conf")"
+  put_file lists "$api_conf" "$(staged "$api_conf")"
   if [[ -n $image_import_conf ]]; then
-    put_file conf "$image_import_conf" "$(staged "$image_import_conf")"
+    put_file lists "$image_import_conf" "$(staged "$image_import_conf")"
+  fi
+  if [[ -n $changed ]] && ! dry_run; then
+    touch -- "$run/next/added"
+    sort -u -o "$run/next/added" -- "$run/next/added" "$work/added"
   fi
   warn_of_overrides 'enabled_import_methods|allowed_schemes|allowed_hosts|allowed_ports'
 }

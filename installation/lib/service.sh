@@ -46,7 +46,8 @@ apply_restart() {
   [[ -n $changed ]] || return 0
   restart_service || die "the restart failed"
   if [[ -n $restarted && -n ${option[health-url]-} ]]; then
-    run_long "$helper_python" -I -B "$here/wait_healthy.py" "${option[health-url]}" 60 ||
+    run_long "$helper_python" -I -B "$here/wait_healthy.py" "${option[health-url]}" \
+      "${option[health-timeout]-60}" ||
       die "after the restart the service is not healthy"
   fi
 }

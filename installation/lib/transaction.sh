@@ -5,6 +5,7 @@
 
 # The variables that hold it are set in main: state_root, state, run.
 changed=      # set once something was (or, in a dry run, would be) changed
+begun=        # set once there may be something of this very run to be put back
 finished=     # set once the run's changes are final
 restarted=    # set once a restart was tried, so that putting back is followed by one
 child=        # process group of the command that is being waited for
@@ -40,6 +41,8 @@ begin() {
     missing=("$parent" "${missing[@]}")
     parent=$(dirname -- "$parent")
   done
+  begun=1
+  rm -rf -- "$state/preparing"
   install -d -m 0700 -- "$state_root" "$state" "$state/preparing"
   if [[ -d $state/current ]]; then
     cp -a -- "$state/current" "$state/preparing/next"
@@ -66,6 +69,7 @@ note() {
 
 # A directory that this run makes: it goes again, once it is empty, with a rollback or --uninstall.
 note_directory() {
+  changed=1
   printf 'directory\t0\tabsent\t%s\n' "$1" >>"$run/undo"
   take_in directory "$1"
 }
@@ -144,7 +148,6 @@ recover() {
       die "an earlier run was cut off; run again without --dry-run to put its changes back"
     return 0
   fi
-  rm -rf -- "$state/preparing"
   [[ -d $run ]] || return 0
   if [[ ! -d $run/next ]]; then
     clear_away
@@ -161,7 +164,9 @@ on_exit() {
   [[ -z $child ]] || end_child
   rm -rf -- "${work:?}"
   [[ -z $finished && $status -ne 0 ]] || exit "$status"
-  if [[ -d $run && -d $run/next ]]; then
+  if [[ -n $begun && ! -d $run ]]; then
+    remove_empty_state
+  elif [[ -n $begun ]]; then
     if put_back; then
       say "Everything was put back as it was." >&2
       [[ -z $restarted ]] || restart_service || warn "the service could not be restarted"
@@ -169,8 +174,6 @@ on_exit() {
       warn "NOT everything could be put back; copies are in $run/copies. Mend the cause and run" \
         "install.sh again: it puts the rest back first."
     fi
-  elif ! dry_run; then
-    remove_empty_state
   fi
   exit 1
 }

@@ -31,7 +31,8 @@ uninstall_file() {
     say "Left $path: it was edited since"
   else
     case ${kind_of[$path]} in
-      conf) edit revert "$before" "$after" "$path" >"$work/reverted" ;;
+      options) edit revert-options "$before" "$path" >"$work/reverted" ;;
+      lists) edit revert-lists "$state/current/added" "$before" "$path" >"$work/reverted" ;;
       paste) edit unhook "$path" >"$work/reverted" ;;
       *) cat -- "$path" >"$work/reverted" ;;
     esac || die "cannot take our lines out of $path"
