@@ -638,9 +638,12 @@ def _empty(directory: Path) -> None:
 
 
 def _stop(processes: list[Process]) -> None:
-    """Stop all of *processes* at once."""
-    with ThreadPoolExecutor(max_workers=max(len(processes), 1)) as pool:
-        list(pool.map(Process.stop, processes))
+    """Stop *processes*: glance-sync first, which ends its work with the others' help."""
+    first = [process for process in processes if process.name == "glance-sync"]
+    rest = [process for process in processes if process.name != "glance-sync"]
+    for group in (first, rest):
+        with ThreadPoolExecutor(max_workers=max(len(group), 1)) as pool:
+            list(pool.map(Process.stop, group))
 
 
 def _write_ahead(database: Path) -> None:

@@ -6,6 +6,7 @@ special rights. What the other regions hold is read from their own Glances, neve
 """
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -67,9 +68,23 @@ class Demo:
         )
         image = str(json.loads(told)["id"])
         self._follow("created", image)
+        self._read_back(image, picture)
         self._openstack("image", "add", "project", image, member)
         self._follow("shared with another project", image)
         return image
+
+    def _read_back(self, image: str, picture: Path) -> None:
+        """Download the image from every region: what Glance says of bytes is not the bytes."""
+        wanted = hashlib.sha512(picture.read_bytes()).hexdigest()
+        row = ["downloaded and hashed"]
+        for region, glance in self._glances.items():
+            digest = hashlib.sha512()
+            for chunk in glance.images.data(image):
+                digest.update(chunk)
+            if digest.hexdigest() != wanted:
+                raise DemoError(f"{region} has other bytes: sha512 {digest.hexdigest()}")
+            row.append(f"sha512 {digest.hexdigest()[:8]}...")
+        self.rows.append(row)
 
     def _openstack(self, *arguments: str) -> str:
         """Run the openstack CLI as the demo's user in the home region; returns what it printed."""
@@ -194,7 +209,11 @@ def _show(cloud: Cloud, say: Callable[[str], None], *, keep: bool) -> int:
         demo.run(picture)
     finally:
         print(f"\n{table(demo.rows)}\n")
-    print("Same means: the same id, os_hash_value, size, name, properties, tags and members.")
+    print(
+        "Same: id, status, os_hash_value, size, name, owner, visibility, properties, tags and "
+        "members.\n"
+        "Times count from the moment the openstack command had ended."
+    )
     if keep:
         print(f"export OS_CLIENT_CONFIG_FILE={cloud.clouds_yaml} OS_CLOUD={cloud.home}")
         print(f"python -m devcloud down --name {NAME}   # when done")
