@@ -72,11 +72,13 @@ def ask(connection: sa.Connection, asks: Collection[Ask]) -> None:
 def _upsert(dialect: str, *, urgent: bool) -> sa.Insert:
     """INSERT, or on an open key: count, take the newer actor and the higher urgency.
 
-    A task in backoff keeps its time unless the wish is urgent; one that is merely snoozed is due.
+    A task between two fast attempts keeps its time unless the wish is urgent. One that is merely
+    snoozed is due, and so is one that failed: the change may have removed the reason.
     """
 
     def merged(new: Any) -> dict[str, Any]:
-        due = new.due_at if urgent else sa.case((t.c.attempt == 0, new.due_at), else_=t.c.due_at)
+        patient = sa.and_(t.c.attempt > 0, t.c.state != TaskState.FAILED.value)
+        due = new.due_at if urgent else sa.case((patient, t.c.due_at), else_=new.due_at)
         return {
             "due_at": due,
             "asked": t.c.asked + new.asked,

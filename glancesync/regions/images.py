@@ -128,8 +128,9 @@ class GlanceImages:
     def _members(self, image_id: str) -> dict[str, str]:
         try:
             body = self._json("get", f"/v2/images/{image_id}/members")
-        except exc.HTTPNotFound as error:
-            raise ValueError("the image vanished while it was read") from error
+        except (exc.HTTPNotFound, exc.HTTPForbidden) as error:
+            # It was there and shared a moment ago, so it was deleted or made private since.
+            raise ValueError(f"the image changed while it was read: {error}") from error
         return {member["member_id"]: member["status"] for member in body["members"]}
 
     def confirm_absent(self, image_id: str) -> bool:
