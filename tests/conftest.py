@@ -3,6 +3,8 @@
 
 import pytest
 
+pytest_plugins = ["tests.clouds"]
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
