@@ -142,7 +142,7 @@ def uwsgi(*, module: str, port: int, directory: Path) -> Options:
 
 def sqlite(path: Path) -> str:
     """The URL of an SQLite database whose writers wait for each other rather than fail."""
-    return f"sqlite:///{path}?timeout=60"
+    return f"sqlite:///{path}?timeout=1"
 
 
 def merged(options: Options, overrides: Mapping[str, Mapping[str, str]] | None) -> Options:
