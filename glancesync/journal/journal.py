@@ -65,6 +65,8 @@ class Journal:
     @_retried
     def hint(self, hints: Sequence[Hint]) -> None:
         """Record hints and ask for their image tasks. Committed when it returns (P2)."""
+        if not hints:
+            return
         with self.database.write() as connection:
             events.add_hints(connection, hints)
             queue.ask(

@@ -37,8 +37,16 @@ def ask(connection: sa.Connection, asks: Collection[Ask]) -> None:
     merged: dict[str, Ask] = {}
     for one in asks:  # a statement may not touch the same row twice on every database
         name = key(one.kind, one.image_id, one.region)
-        count = one.count + (merged[name].count if name in merged else 0)
-        merged[name] = dataclasses.replace(one, count=count)
+        before = merged.get(name)
+        if before is not None:
+            one = dataclasses.replace(
+                one,
+                priority=min(before.priority, one.priority),
+                count=before.count + one.count,
+                urgent=before.urgent or one.urgent,
+                force=before.force or one.force,
+            )
+        merged[name] = one
     if not merged:
         return
     at = float(connection.execute(sa.select(now())).scalar_one())
@@ -78,7 +86,10 @@ def _upsert(dialect: str, *, urgent: bool) -> sa.Insert:
 
     def merged(new: Any) -> dict[str, Any]:
         patient = sa.and_(t.c.attempt > 0, t.c.state != TaskState.FAILED.value)
-        due = new.due_at if urgent else sa.case((patient, t.c.due_at), else_=new.due_at)
+        # Never later than it was: what changes all the time must not go back in the queue.
+        sooner = t.c.due_at < new.due_at
+        keep = sooner if urgent else sa.or_(sooner, patient)
+        due = sa.case((keep, t.c.due_at), else_=new.due_at)
         return {
             "due_at": due,
             "asked": t.c.asked + new.asked,
