@@ -1,0 +1,146 @@
+"""The REST API of glance-sync, through keystoneauth.
+
+Errors of the API arrive as keystoneauth's, which carry the server's own words.
+"""
+
+from __future__ import annotations
+
+import urllib.parse
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from keystoneauth1 import exceptions as ks_exceptions
+from keystoneauth1.adapter import Adapter
+from osc_lib.exceptions import CommandError
+
+SERVICE_TYPE = "image-sync"
+PAGE = 200  # rows asked for at a time; an image brings all its replicas
+
+Json = dict[str, Any]
+
+
+def connect(manager: Any) -> Client:
+    """A client for the cloud that openstackclient's ``manager`` is set up for."""
+    adapter = Adapter(
+        session=manager.session,
+        service_type=SERVICE_TYPE,
+        endpoint_override=endpoint(manager).rstrip("/").removesuffix("/v1"),
+        user_agent="openstack-image-sync",
+    )
+    return Client(adapter)
+
+
+def endpoint(manager: Any) -> str:
+    """The URL of glance-sync: the one told, else the one in the catalog.
+
+    One server serves all regions, so one that is listed in another region than the one in use is
+    as good if there is only one.
+
+    :raises CommandError: there is none, or there are several
+    """
+    try:
+        url: str | None = manager.get_endpoint_for_service_type(
+            SERVICE_TYPE, region_name=manager.region_name, interface=manager.interface
+        )
+    except ks_exceptions.CatalogException:
+        url = None
+    if url:
+        return url
+    urls = set()
+    if manager.auth_ref is not None:
+        catalog = manager.auth_ref.service_catalog
+        urls = set(catalog.get_urls(service_type=SERVICE_TYPE, interface=manager.interface))
+    if len(urls) == 1:
+        return str(urls.pop())
+    found = "several" if urls else "no"
+    raise CommandError(
+        f"the catalog has {found} endpoints of type {SERVICE_TYPE}; choose one with "
+        + ("--os-region-name or " if urls else "")
+        + "--os-image-sync-endpoint (OS_IMAGE_SYNC_ENDPOINT)"
+    )
+
+
+class Client:
+    """What the commands ask of glance-sync. Every method is safe to repeat.
+
+    :param page: rows asked for at a time
+    :param retries: how often a connection that could not be made is tried again
+    """
+
+    def __init__(self, adapter: Adapter, *, page: int = PAGE, retries: int = 0) -> None:
+        self._adapter = adapter
+        self._page = page
+        self._retries = retries
+
+    def patient(self) -> Client:
+        """This client, for somebody who waits: it outlasts a restart of the server."""
+        return Client(self._adapter, page=self._page, retries=6)
+
+    def images(self, **query: str | None) -> Iterator[Json]:
+        """All known images by id, each with its replicas."""
+        return self._pages("images", query)
+
+    def image(self, image_id: str) -> Json:
+        return self._one("image", "GET", f"/v1/images/{image_id}")
+
+    def sync(self, image_id: str, regions: Sequence[str], *, force: bool) -> Json:
+        """Ask for an image to be looked at; answered before anything is done."""
+        body: Json = {"force": force}
+        if regions:
+            body["regions"] = list(regions)
+        return self._call("POST", f"/v1/images/{image_id}/sync", json=body)
+
+    def status(self) -> Json:
+        return self._one("status", "GET", "/v1/status")
+
+    def regions(self) -> list[Json]:
+        """All regions by name."""
+        return list(self._call("GET", "/v1/regions")["regions"])
+
+    def region(self, name: str) -> Json:
+        return self._one("region", "GET", _region(name))
+
+    def update_region(self, name: str, changes: Json) -> Json:
+        return self._one("region", "PATCH", _region(name), json=changes)
+
+    def tasks(self, **query: str | None) -> Iterator[Json]:
+        """Tasks by id: the open ones unless ``state`` is given."""
+        return self._pages("tasks", query)
+
+    def task(self, task_id: int) -> Json:
+        return self._one("task", "GET", f"/v1/tasks/{task_id}")
+
+    def retry(self, task_id: int) -> Json:
+        return self._one("task", "POST", f"/v1/tasks/{task_id}/retry")
+
+    def cancel(self, task_id: int) -> Json:
+        return self._one("task", "POST", f"/v1/tasks/{task_id}/cancel")
+
+    def _pages(self, name: str, query: dict[str, str | None]) -> Iterator[Json]:
+        wanted = {key: value for key, value in query.items() if value is not None}
+        wanted["limit"] = str(self._page)
+        while True:
+            page = self._call("GET", f"/v1/{name}", params=wanted)
+            yield from page[name]
+            if "next" not in page:
+                return
+            # Only the query of it counts: a proxy may have moved the path.
+            wanted = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(page["next"]).query))
+
+    def _one(self, name: str, method: str, path: str, **more: Any) -> Json:
+        one: Json = self._call(method, path, **more)[name]
+        return one
+
+    def _call(self, method: str, path: str, **more: Any) -> Json:
+        response = self._adapter.request(path, method, connect_retries=self._retries, **more)
+        try:
+            body = response.json()
+        except ValueError:
+            body = None
+        if not isinstance(body, dict):
+            raise CommandError(f"{response.url} is not answered by a glance-sync server")
+        return body
+
+
+def _region(name: str) -> str:
+    return f"/v1/regions/{urllib.parse.quote(name, safe='')}"

@@ -1,0 +1,178 @@
+"""Values that read well in a table and stay raw in JSON, YAML, CSV and plain values."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
+from cliff.columns import FormattableColumn
+
+from glancesync.osc import replicas, text
+from glancesync.osc.client import Json
+from glancesync.osc.replicas import Standing
+from glancesync.states import ENDED
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
+class Maybe(FormattableColumn[Any]):
+    """Anything, or None: then people see ``otherwise``."""
+
+    def __init__(self, value: Any, otherwise: str = "") -> None:
+        super().__init__(value)
+        self._otherwise = otherwise
+
+    def human_readable(self) -> str:
+        return self._otherwise if self._value is None else str(self._value)
+
+
+class Size(FormattableColumn[int | None]):
+    """A number of bytes."""
+
+    def human_readable(self) -> str:
+        return "" if self._value is None else text.size(self._value)
+
+
+class Moment(FormattableColumn[str | None]):
+    """A time as the API writes it: ISO 8601, UTC."""
+
+    def human_readable(self) -> str:
+        return "" if self._value is None else text.moment(self._value, _now())
+
+
+class Seconds(FormattableColumn[float]):
+    """How long something lasts."""
+
+    def human_readable(self) -> str:
+        return text.duration(self._value) if self._value else ""
+
+
+class Pairs(FormattableColumn[Mapping[str, Any]]):
+    """Names with values, one a line."""
+
+    def human_readable(self) -> str:
+        return "\n".join(f"{name}={value}" for name, value in sorted(self._value.items()))
+
+
+class Standings(FormattableColumn[Mapping[str, str]]):
+    """Regions with the state of their replica, one a line."""
+
+    def human_readable(self) -> str:
+        return "\n".join(f"{region}: {state}" for region, state in self._value.items())
+
+
+class InSync(FormattableColumn[list[str]]):
+    """The regions whose replica is in sync; people see how many of how many."""
+
+    def __init__(self, regions: list[str], of: int) -> None:
+        super().__init__(regions)
+        self._of = of
+
+    def human_readable(self) -> str:
+        return f"{len(self._value)}/{self._of}"
+
+
+class Replicas(FormattableColumn[list[Json]]):
+    """The replicas of an image, as a table of their own, and below it what went wrong."""
+
+    def human_readable(self) -> str:
+        rows = [_replica_row(one) for one in self._value]
+        lines = text.table(_REPLICA_HEADERS, rows) if rows else []
+        for one in self._value:
+            if one["last_error"]:
+                lines.append(f"{one['region']}: {_without(one['region'], one['last_error'])}")
+            for what, why in one["refused"].items():
+                said = _without(one["region"], why)
+                lines.append(f"{one['region']} refused {what}: {said}")
+        return "\n".join(lines)
+
+
+_REPLICA_HEADERS = (
+    "region", "state", "generation", "size", "copied", "transport", "attempt", "next try",
+    "synced", "id there",
+)  # fmt: skip
+
+
+def _replica_row(one: Json) -> list[str]:
+    ended = replicas.standing(one) is Standing.ENDED
+    elsewhere = one["replica_id"] not in (None, one["image_id"])
+    return [
+        one["region"],
+        one["state"].replace("_", " "),
+        f"{one['observed_generation']}/{one['desired_generation']}",
+        Size(one["bytes_total"]).human_readable() if not ended else "",
+        replicas.percent(one) if not ended else "",
+        one["transport"] or "",
+        str(one["attempt"] or ""),
+        _next_try(one["next_try_at"]),
+        Moment(one["synced_at"]).human_readable() if not ended else "",
+        one["replica_id"] if elsewhere else "",
+    ]
+
+
+def _next_try(at: str | None) -> str:
+    said = Moment(at).human_readable()
+    return said if said.startswith("in ") or not said else "due"
+
+
+class Trouble(FormattableColumn[Mapping[str, Mapping[str, int]]]):
+    """Regions with how many replicas are in states that want a person's eye, one a line."""
+
+    def human_readable(self) -> str:
+        return "\n".join(f"{region}: {_counts(counts)}" for region, counts in self._value.items())
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in counts.items())
+
+
+class RegionStatus(FormattableColumn[list[Json]]):
+    """The regions of ``GET /v1/status``, as a table of their own, and below it their errors."""
+
+    def human_readable(self) -> str:
+        lines = text.table(_STATUS_HEADERS, [_status_row(one) for one in self._value])
+        lines += [
+            f"{one['name']}: {_without(one['name'], one['last_error'])}"
+            for one in self._value
+            if one["last_error"]
+        ]
+        return "\n".join(lines)
+
+
+_STATUS_HEADERS = (
+    "region", "is", "in sync", "waiting", "running", "failed", "to copy", "oldest", "needs you",
+)  # fmt: skip
+
+
+def _status_row(one: Json) -> list[str]:
+    counts, tasks = one["replicas"], one["tasks"]
+    total = sum(count for state, count in counts.items() if state not in ENDED)
+    numbers = [str(tasks[state] or "") for state in ("ready", "running", "failed")]
+    return [
+        one["name"],
+        openness(one),
+        f"{counts.get('in_sync', 0)}/{total}" if not one["home"] else "",
+        *numbers,
+        text.size(one["bytes_behind"]) if one["bytes_behind"] else "",
+        Seconds(one["oldest_seconds"]).human_readable(),
+        _counts(one["needs_human"]),
+    ]
+
+
+def openness(region: Json) -> str:
+    """Whether work for the region may start, in a word or two."""
+    if region["home"]:
+        return "home"
+    if not region["present"]:
+        return "not in catalog"
+    if not region["enabled"]:
+        return "disabled"
+    return "in maintenance" if region["maintenance"] else "open"
+
+
+def _without(region: str, message: str) -> str:
+    """``message`` without the region's name in front, as it stands there already."""
+    return message.removeprefix(f"{region}: ")

@@ -1,0 +1,80 @@
+"""From what the user calls an image to its id."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from keystoneauth1 import exceptions as ks_exceptions
+from keystoneauth1.adapter import Adapter
+from osc_lib.exceptions import CommandError
+
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_NAMED = 5  # ids that an error message lists
+
+
+def image_id(manager: Any, image: str) -> str:
+    """The id of the image with that id or name.
+
+    A name is looked up in the Glance of the home region, and if that can't be asked or does not
+    have it, among the images that glance-sync knows: those include deleted ones whose replicas
+    are still to go, and are all that a user without special rights may see.
+
+    :raises CommandError: no image has that name, or several have
+    """
+    if _ID.fullmatch(image):
+        return image.lower()
+    found = _ids_at_home(manager, image) or {
+        one["id"] for one in manager.image_sync.images() if one["name"] == image and one["present"]
+    }
+    if not found:
+        raise CommandError(f"no image is called {image!r}")
+    if len(found) > 1:
+        names = sorted(found)
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        raise CommandError(
+            f"{len(names)} images are called {image!r}: {', '.join(names[:_NAMED])}{more}; "
+            "say which one by its id"
+        )
+    return found.pop()
+
+
+def is_at_home(manager: Any, image: str) -> bool:
+    """Whether home has the image with that id; True also if home can't be asked."""
+    glance = _home_glance(manager)
+    try:
+        return glance is None or bool(glance.get(f"/images/{image}"))
+    except ks_exceptions.NotFound:
+        return False
+
+
+def _ids_at_home(manager: Any, name: str) -> set[str]:
+    glance = _home_glance(manager)
+    if glance is None:
+        return set()
+    found = set()
+    for hidden in ("false", "true"):
+        query = {"name": name, "visibility": "all", "os_hidden": hidden}
+        found |= {one["id"] for one in glance.get("/images", params=query).json()["images"]}
+    return found
+
+
+def _home_glance(manager: Any) -> Adapter | None:
+    """The Image API of the home region; None if we may not know or reach it."""
+    try:
+        homes = [one["name"] for one in manager.image_sync.regions() if one["home"]]
+    except ks_exceptions.Forbidden:
+        return None
+    glance = Adapter(
+        session=manager.session,
+        service_type="image",
+        interface=manager.interface,
+        region_name=homes[0] if homes else manager.region_name,
+        min_version="2",
+        max_version="2.latest",
+        user_agent="openstack-image-sync",
+    )
+    try:
+        return glance if glance.get_endpoint() else None
+    except ks_exceptions.ClientException:
+        return None

@@ -1,0 +1,126 @@
+"""``openstack image sync region list`` and ``set``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from typing import Any
+
+from osc_lib.cli.parseractions import KeyValueAction
+
+from glancesync.osc import commands
+from glancesync.osc.client import Json
+from glancesync.osc.columns import Maybe, Moment, Pairs, openness
+
+
+class ListRegions(commands.Lister):
+    """List the regions, and whether work for them may start"""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("--long", action="store_true", help="List more fields")
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], Iterable[tuple[Any, ...]]]:
+        regions = [_fields(one) for one in self.sync.regions()]
+        columns = ["name", "state", "task_limit", "labels", "last_error"]
+        if parsed_args.long:
+            columns += ["url", "enabled", "maintenance", "in_catalog", "seen_at"]
+        return (
+            tuple("URL" if name == "url" else name.replace("_", " ").title() for name in columns),
+            (tuple(fields[name] for name in columns) for fields in regions),
+        )
+
+
+class SetRegion(commands.ShowOne):
+    """Open or close a region, limit its tasks, label it
+
+    Work for a region that is disabled or in maintenance is kept until it is open again.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("region", metavar="<region>", help="Region (name)")
+        enabled = parser.add_mutually_exclusive_group()
+        enabled.add_argument(
+            "--enable", dest="enabled", action="store_true", default=None, help="Sync to the region"
+        )
+        enabled.add_argument(
+            "--disable", dest="enabled", action="store_false", help="Do not sync to the region"
+        )
+        maintenance = parser.add_mutually_exclusive_group()
+        maintenance.add_argument(
+            "--maintenance",
+            action="store_true",
+            default=None,
+            help="Leave the region alone for a while",
+        )
+        maintenance.add_argument(
+            "--no-maintenance", dest="maintenance", action="store_false", help="End maintenance"
+        )
+        limit = parser.add_mutually_exclusive_group()
+        limit.add_argument(
+            "--limit-tasks",
+            metavar="<n>",
+            type=int,
+            help="Run at most so many tasks for the region at a time",
+        )
+        limit.add_argument(
+            "--no-limit-tasks", action="store_true", help="Go back to the server's own limit"
+        )
+        parser.add_argument(
+            "--label",
+            dest="labels",
+            metavar="<key=value>",
+            action=KeyValueAction,
+            help="Label the region; its other labels stay (repeat for several)",
+        )
+        parser.add_argument(
+            "--no-label",
+            action="store_true",
+            help="Take all labels away; with --label, those not given",
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> commands.Fields:
+        client = self.sync
+        region = client.region(parsed_args.region)
+        changes = _changes(region, parsed_args)
+        if changes:
+            region = client.update_region(region["name"], changes)
+        fields = _fields(region)
+        return tuple(fields), tuple(fields.values())
+
+
+def _changes(region: Json, wanted: argparse.Namespace) -> Json:
+    """The body of the PATCH; what it holds replaces what was, so it starts from what is."""
+    changes: Json = {}
+    if wanted.enabled is not None:
+        changes["enabled"] = wanted.enabled
+    if wanted.maintenance is not None:
+        changes["maintenance"] = wanted.maintenance
+    if wanted.no_limit_tasks:
+        changes["limits"] = {key: n for key, n in region["limits"].items() if key != "tasks"}
+    elif wanted.limit_tasks is not None:
+        changes["limits"] = {**region["limits"], "tasks": wanted.limit_tasks}
+    if wanted.no_label or wanted.labels:
+        kept = {} if wanted.no_label else region["labels"]
+        changes["labels"] = {**kept, **(wanted.labels or {})}
+    return changes
+
+
+def _fields(region: Json) -> Json:
+    return {
+        "name": region["name"],
+        "state": openness(region),
+        "enabled": region["enabled"],
+        "maintenance": region["maintenance"],
+        "in_catalog": region["present"],
+        "task_limit": Maybe(region["limits"].get("tasks")),
+        "labels": Pairs(region["labels"]),
+        "url": region["url"],
+        "seen_at": Moment(region["seen_at"]),
+        "last_error": Maybe(region["last_error"]),
+    }
