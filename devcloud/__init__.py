@@ -7,8 +7,9 @@ what an operator would see. ``python -m devcloud --help`` is its command line, :
 Python face, ``doc/source/devcloud.rst`` its manual.
 """
 
-from devcloud.cloud import PORT_WIDTH, Cloud, Region
+from devcloud.cloud import Cloud
 from devcloud.errors import DevcloudError
+from devcloud.layout import PORT_WIDTH, Region
 from devcloud.services import ServiceStatus
 
 __all__ = ["PORT_WIDTH", "Cloud", "DevcloudError", "Region", "ServiceStatus"]

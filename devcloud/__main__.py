@@ -5,8 +5,9 @@ import argparse
 import sys
 from collections import deque
 
-from devcloud.cloud import MAX_REGIONS, Cloud
+from devcloud.cloud import Cloud
 from devcloud.errors import DevcloudError
+from devcloud.layout import MAX_REGIONS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -114,6 +115,10 @@ def _print_status(cloud: Cloud) -> bool:
 
 def _logs(options: argparse.Namespace) -> int:
     cloud = Cloud(name=options.name)
+    if options.service not in (None, *cloud.services):
+        raise DevcloudError(
+            f"no service {options.service!r}; there are {', '.join(cloud.services)}"
+        )
     for service in [options.service] if options.service else cloud.services:
         path = cloud.log(service)
         print(f"==> {service}: {path}")
