@@ -13,7 +13,7 @@ from glancesync.journal.database import now
 from glancesync.journal.schema import image as i
 from glancesync.journal.schema import replica as r
 from glancesync.model import ImageRecord, Replica
-from glancesync.states import ReplicaState, check_move
+from glancesync.states import SETTLED, ReplicaState, check_move
 
 
 def save_image(connection: sa.Connection, record: ImageRecord) -> None:
@@ -56,12 +56,12 @@ def save(connection: sa.Connection, replica: Replica) -> None:
     """
     old = get(connection, replica.image_id, replica.region)
     values: dict[str, Any] = {**rows.replica_values(replica), "updated_at": now()}
+    if replica.state in SETTLED:
+        values["synced_at"] = now()
     if old is None:
         connection.execute(sa.insert(r).values(values))
         return
     check_move(old.state, replica.state)
-    if replica.state in (ReplicaState.IN_SYNC, ReplicaState.PARTIAL):
-        values["synced_at"] = now()
     connection.execute(
         sa.update(r)
         .where(r.c.image_id == replica.image_id, r.c.region == replica.region)
