@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The part of glancesync that runs inside the Glance API of the home region.
 
 It tells the glance-sync server *which* image changed and who did it, and never makes a Glance call

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The paste filter ``glance_sync``.
 
 In glance-api-paste.ini, after ``context`` in every keystone pipeline::

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an operator sets in glance-api.conf.
 
 Glance's configuration is the global ``cfg.CONF``; options are registered there because that is

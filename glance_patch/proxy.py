@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Repositories that say which image they changed.
 
 They sit outermost in the layers that ``glance.gateway.Gateway`` builds and do not wrap the images

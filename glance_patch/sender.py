@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Carries hints from Glance to the glance-sync server.
 
 ``Sender.offer`` is all that runs in the user's call: it notes the image in a dict under a lock.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A real Keystone and a real Glance with the hook, and a far end on the port of the sync server."""
 
 from __future__ import annotations
@@ -9,17 +10,17 @@ import pytest
 import requests
 from keystoneauth1 import session as ks_session
 
-from devcloud import Cloud
+from devcloud import PORT_WIDTH, Cloud
+from devcloud.ports import find_base
 from tests.hook.far_end import FarEnd
 
 SERIES = ["30", "33"]
 MATRIX = ["31", "32"]
-BASE_PORT = 19300  # each series takes its own range, so that two runs of it side by side collide
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "series" in metafunc.fixturenames:
-        more = MATRIX if metafunc.config.getoption("--matrix", default=False) else []
+        more = MATRIX if metafunc.config.getoption("--matrix") else []
         metafunc.parametrize(
             "series", sorted(SERIES + more), scope="session", ids="glance-{}".format
         )
@@ -98,7 +99,7 @@ class Home:
 
 @pytest.fixture(scope="session")
 def cloud(series: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    base_port = BASE_PORT + 30 * (int(series) - 30)
+    base_port = find_base(PORT_WIDTH)
     made = Cloud(
         name=f"hook-{series}",
         base_port=base_port,
@@ -112,14 +113,14 @@ def cloud(series: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clo
                 "second": {"filesystem_store_datadir": str(tmp_path_factory.mktemp("second"))},
                 # The far end holds the bytes of images that are elsewhere, too.
                 "import_filtering_opts": {"allowed_ports": f"[{base_port + 5}]"},
-                "glance_sync": {"timeout": "1", "max_backoff": "0.5"},
+                "glance_sync": {"timeout": "20", "max_backoff": "0.5"},
             }
         },
     )
     made.clean()
-    with made:  # KEEP
+    with made:
         yield made
-    # made.clean()
+    made.clean()
 
 
 @pytest.fixture(scope="session")

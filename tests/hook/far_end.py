@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The far end of the hook's socket: an HTTP server that takes hints, or misbehaves as told."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sender against a real socket. Glance is not needed; see tests/hook for that."""
 
 from __future__ import annotations
