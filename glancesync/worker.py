@@ -27,7 +27,7 @@ Spawn = Callable[[Callable[[], None]], None]
 class WorkerSettings:
     """Counts of tasks, and seconds."""
 
-    slots: int = 32
+    slots: int = 256
     region_slots: int = 8
     lease: float = 60.0
     poll: float = 0.5
@@ -144,15 +144,19 @@ class Worker:
             return len(self._running)
 
     def _closed(self) -> set[str]:
-        """Regions that may not get, or can't get, more work from this process now."""
+        """Regions that may not get, or can't get, more work from this process now.
+
+        Image tasks, whose region is "", are home's load.
+        """
         with self._lock:
             load = collections.Counter(task.region for task, _ in self._running.values())
-        return {
-            region.name
-            for region in self._replicas.regions()
-            if not region.open
-            or load[region.name] >= region.limits.get("tasks", self._settings.region_slots)
-        }
+        closed = set()
+        for region in self._replicas.regions():
+            name = "" if region.home else region.name
+            limit = region.limits.get("tasks", self._settings.region_slots)
+            if load[name] >= limit or not (region.open or region.home):
+                closed.add(name)
+        return closed
 
     def _claim(self) -> bool:
         """Claim and start what there is room for; False if there was nothing or no room."""

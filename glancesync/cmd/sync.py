@@ -6,7 +6,11 @@ copying and hashing happen in child processes, so nothing stalls the hub.
 
 from __future__ import annotations
 
-import eventlet
+import warnings
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # that it is deprecated is known: see the decision records
+    import eventlet
 
 eventlet.monkey_patch()
 

@@ -8,9 +8,10 @@ OPTIONS = [
     cfg.IntOpt(
         "workers",
         mutable=True,
-        default=32,
+        default=256,
         min=1,
-        help="Tasks worked on at a time by one process.",
+        help="Tasks worked on at a time by one process. Most of them wait for a region; they are "
+        "green threads, so a high number costs little and leaves room for regions that hang.",
     ),
     cfg.IntOpt(
         "region_workers",

@@ -32,8 +32,8 @@ def update(call: Call) -> Answer:
     call.allow("glancesync:regions:update")
     region = _region(call)
     body = call.body(schemas.UPDATE)
-    if region.home and body.keys() - {"labels"}:
-        raise BadRequest(f"{region.name} is the home region: only its labels can be changed")
+    if region.home and body.keys() & {"enabled", "maintenance"}:
+        raise BadRequest(f"{region.name} is the home region: it can't be closed")
     call.journal.update_region(region.name, body)
     return 200, {"region": views.region(_region(call))}
 
