@@ -38,6 +38,8 @@ from glancesync.journal.journal import Journal
 
 LOG = logging.getLogger(__name__)
 
+_SIGNAL_POLL = 0.2  # seconds between two looks whether a signal came
+
 ROLE = cfg.StrOpt(
     "role",
     default="all",
@@ -68,6 +70,8 @@ class Daemon:
         database.check()
         self._journal = Journal(database)
         self._stopping = threading.Event()
+        self._told_to_stop = False
+        self._told_to_reload = False
         self._engine: wiring.Engine | None = None
         if conf.role != "api":
             self._engine = wiring.engine(conf, self._journal, self._spawn)
@@ -100,8 +104,13 @@ class Daemon:
                 socket_timeout=60,
             )
         LOG.info("glance-sync %s is up (role %s)", VERSION, self._conf.role)
-        self._stopping.wait()
+        while not self._told_to_stop:
+            time.sleep(_SIGNAL_POLL)
+            if self._told_to_reload:
+                self._told_to_reload = False
+                self._reload()
         LOG.info("stopping")
+        self._stopping.set()
         if listener is not None:
             listener.close()
         if self._engine is not None:
@@ -125,7 +134,7 @@ class Daemon:
     def _start_engine(self, engine: wiring.Engine) -> list[threading.Thread]:
         """The first look at the catalog decides whether the configuration can work at all."""
         pause = 1.0
-        while not engine.discovery.look() and not self._stopping.is_set():
+        while not engine.discovery.look() and not self._told_to_stop:
             if self._app is not None:
                 break  # hints can be taken without Keystone's catalog; keep looking meanwhile
             time.sleep(pause)
@@ -142,19 +151,16 @@ class Daemon:
             thread.start()
         return threads
 
-    # -- signals: only set flags; the work is done by threads -------------------------------------
+    # -- signals only leave word; run() looks for it, as the hub may be asleep when they arrive ----
 
     def _stop(self, number: int, frame: types.FrameType | None) -> None:
-        eventlet.hubs.get_hub().schedule_call_global(0, self._stopping.set)
+        self._told_to_stop = True
 
     def _hup(self, number: int, frame: types.FrameType | None) -> None:
-        eventlet.hubs.get_hub().schedule_call_global(0, self._reload)
+        self._told_to_reload = True
 
     def _reload(self) -> None:
         """Options marked mutable take effect; the rest needs a restart, and oslo.config says so."""
-        eventlet.spawn_n(self._mutate)
-
-    def _mutate(self) -> None:
         try:
             changed = self._conf.mutate_config_files()
             if self._engine is not None:
