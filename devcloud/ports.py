@@ -2,6 +2,7 @@
 """TCP ports of 127.0.0.1: which are taken, and by whom."""
 
 import os
+import random
 import socket
 from pathlib import Path
 
@@ -24,34 +25,46 @@ def is_taken(port: int) -> bool:
     return False
 
 
-def find_base(width: int, start: int = 19590, step: int = 50) -> int:
-    """The first base from *start* on, in steps, whose *width* following ports are all free.
+def find_base(width: int, start: int = 19590, end: int = 32000, step: int = 50) -> int:
+    """A base between *start* and *end* whose *width* following ports are all free.
 
-    Two processes that ask at the same moment get the same answer: callers that may run side by
-    side start their search at different places.
+    Which of them is left to chance: programs that ask at the same moment, before any of them has
+    started its services, are then unlikely to get the same.
     """
-    for base in range(start, 32000, step):
+    bases = list(range(start, end - width, step))
+    random.shuffle(bases)
+    for base in bases:
         if not any(is_taken(base + offset) for offset in range(width)):
             return base
-    raise DevcloudError(f"no {width} free ports in a row between {start} and 32000")
+    raise DevcloudError(f"no {width} free ports in a row between {start} and {end}")
 
 
-def owner(port: int) -> str:
-    """Who listens on *port*, for a message: ``pid 12 (uwsgi ...)``, or that it is unknown."""
-    inodes = {
-        fields[9]
+def listeners(port: int) -> set[int]:
+    """The pids of those who listen on *port*, as far as we may see them."""
+    links = {
+        f"socket:[{fields[9]}]"
         for table in ("tcp", "tcp6")
         for fields in _rows(Path("/proc/net") / table)
         if fields[3] == _LISTEN and int(fields[1].rsplit(":", 1)[1], 16) == port
     }
-    links = {f"socket:[{inode}]" for inode in inodes}
-    for process in Path("/proc").glob("[0-9]*"):
+    found = set()
+    for process in Path("/proc").glob("[0-9]*") if links else ():
         try:
             if any(os.readlink(fd) in links for fd in (process / "fd").iterdir()):
-                argv = (process / "cmdline").read_bytes().replace(b"\0", b" ")
-                return f"pid {process.name} ({argv.decode(errors='replace').strip()[:80]})"
+                found.add(int(process.name))
         except OSError:
             continue  # ended meanwhile, or another user's
+    return found
+
+
+def owner(port: int) -> str:
+    """Who listens on *port*, for a message: ``pid 12 (uwsgi ...)``, or that it is unknown."""
+    for pid in sorted(listeners(port)):
+        try:
+            argv = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+        except OSError:
+            continue
+        return f"pid {pid} ({argv.decode(errors='replace').strip()[:80]})"
     return "a process that is not ours to see"
 
 

@@ -68,7 +68,12 @@ class Service:
         return running and mark is not None and mark.fingerprint == self.fingerprint()
 
     def is_healthy(self, timeout: float = 2.0) -> bool:
-        """Whether it answers its health check."""
+        """Whether its health check is answered, and by it: somebody may have taken its port."""
+        return self._answers(timeout) and not ports.listeners(self.port).isdisjoint(
+            self.process.members()
+        )
+
+    def _answers(self, timeout: float) -> bool:
         connection = http.client.HTTPConnection(ports.HOST, self.port, timeout=timeout)
         try:
             connection.request("GET", self.health)

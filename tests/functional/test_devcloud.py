@@ -104,6 +104,16 @@ def test_service_that_dies_is_named_with_the_end_of_its_log(doomed: Cloud) -> No
     assert set(states(cloud).values()) == {"stopped"}
 
 
+def test_answer_of_somebody_else_on_the_port_is_no_health(solo: Cloud) -> None:
+    keystone = solo._services()["keystone"]
+    assert keystone.is_healthy()
+    glance = solo._services()["glance-RegionOne"]
+    # Alive, and its health check answered, but by another process.
+    elsewhere = replace(glance, port=keystone.port, health=keystone.health)
+    assert not elsewhere.is_healthy()
+    assert elsewhere.status().state == "unhealthy"
+
+
 def test_down_and_up_keep_everything(solo: Cloud) -> None:
     image_id = make_image(solo, b"x" * 70_000)
     base = solo.auth_url
