@@ -127,7 +127,7 @@ def plan(
     if desired is None:
         return _removal(observed, replica, "the home image is deleted")
     if observed is None:
-        return [Create(desired)] if desired.has_data else []
+        return [Create(_own(desired, preserve))] if desired.has_data else []
     if observed.in_flight:
         if stuck and replica.made:
             return [Delete(f"the region's image was stuck in {observed.status}")]
@@ -140,6 +140,22 @@ def plan(
     if not observed.same_bytes(desired):
         return _replacement(observed, replica, force, "its bytes differ from the home image's")
     return _metadata(desired, observed, preserve, refused)
+
+
+def _own(desired: Image, preserve: Sequence[str]) -> Image:
+    """``desired`` without the properties that belong to the region."""
+    return dataclasses.replace(
+        desired,
+        properties={
+            name: value
+            for name, value in desired.properties.items()
+            if not _preserved(name, preserve)
+        },
+    )
+
+
+def _preserved(name: str, preserve: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in preserve)
 
 
 def _without_data(desired: Image, observed: Image, replica: Replica, force: bool) -> list[Action]:
@@ -221,7 +237,7 @@ def property_ops(
     """Changes of custom properties; those matching ``preserve`` are the region's own."""
     ops = []
     for name in sorted(desired.keys() | observed.keys()):
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in preserve):
+        if _preserved(name, preserve):
             continue
         if name not in desired:
             ops.append(Op("remove", name, custom=True))

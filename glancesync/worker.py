@@ -29,7 +29,7 @@ class WorkerSettings:
 
     slots: int = 256
     region_slots: int = 8
-    lease: float = 60.0
+    lease: float = 20.0
     poll: float = 0.5
 
 

@@ -126,7 +126,7 @@ class Daemon:
     def _listen(self) -> Any:
         where = (self._conf.bind_host, self._conf.bind_port)
         try:
-            return eventlet.listen(where, backlog=self._conf.backlog)
+            return eventlet.listen(where, backlog=self._conf.backlog, reuse_port=False)
         except OSError as error:
             said = f"can't listen on {where[0]}:{where[1]}: {error.strerror}"
             raise broken(self._conf, "DEFAULT", "bind_port", said) from error

@@ -32,7 +32,8 @@ OPTIONS = [
         mutable=True,
         default=1.0,
         min=0,
-        help="Seconds the fastest region waits for one that lags by the whole window.",
+        help="Seconds, in all, that a region which lags by the whole window may keep others "
+        "waiting.",
     ),
     cfg.FloatOpt(
         "stall_timeout",

@@ -45,7 +45,7 @@ OPTIONS = [
     ),
     cfg.FloatOpt(
         "lease",
-        default=60,
+        default=20,
         min=1,
         help="Seconds after which the tasks of a worker that gives no sign of life are given to "
         "another.",

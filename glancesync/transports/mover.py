@@ -13,7 +13,7 @@ and goes on with a ranged read of its own, from where it is: a slow region delay
 
 The last chunk is held back until the hash of everything read is known to be that of the image. If
 it is not, the connections are dropped: a region never activates bytes that were wrong at the
-source (P3).
+source (P3). One that was cut loose goes on hashing from where the common reading had come to.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import http.client
 import json
 import os
 import queue
+import select
 import ssl
 import sys
 import threading
@@ -116,20 +117,25 @@ def read(order: Order, start: int = 0) -> Iterator[bytes]:
         connection.close()
 
 
-def verified(order: Order, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """``chunks``, the last of them only if the hash of all is the expected one."""
-    digest = hashlib.new(order.algorithm) if order.algorithm else None
+def verified(order: Order, chunks: Iterator[bytes], digest: Any) -> Iterator[tuple[bytes, Any]]:
+    """``chunks``, the last of them only if the hash of the whole image is the expected one.
+
+    :param digest: the hash of what comes before ``chunks``; None if there is nothing to compare
+    :return: each chunk, and the hash of all that comes before it
+    """
     held = b""
+    before = digest
     for chunk in chunks:
         if held:
-            yield held
+            yield held, before
         if digest is not None:
+            before = digest.copy()
             digest.update(chunk)
         held = chunk
     if digest is not None and digest.hexdigest() != order.expected:
         raise Failed("corrupt", f"the {order.algorithm} of what was read is not the image's")
     if held:
-        yield held
+        yield held, before
 
 
 class Target(threading.Thread):
@@ -142,8 +148,10 @@ class Target(threading.Thread):
         self.queue: queue.Queue[bytes | None] = queue.Queue(order.window)
         self.sent = 0
         self.loose = threading.Event()  # no more comes through the queue
+        self.digest: Any = None  # when loose: the hash of all that came through the queue
         self.broken: Failed | None = None  # the common reading failed: give up
         self.starving = False
+        self.delayed = 0.0  # seconds that another had nothing to write because of this one
         self.over = False
 
     def chunks(self) -> Iterator[bytes]:
@@ -166,14 +174,14 @@ class Target(threading.Thread):
                 yield chunk
             elif loose:
                 break
-        # The hash of the rest is not ours to compute, as the beginning is gone; the region's own
-        # is compared afterwards, as for every transfer.
-        yield from read(self.order, taken)
+        for chunk, _ in verified(self.order, read(self.order, taken), self.digest):
+            yield chunk
 
     def run(self) -> None:
         try:
             self.put()
-        except Failed as error:
+        except Exception as error:
+            error = error if isinstance(error, Failed) else Failed("target", _words(error))
             say(
                 target=self.name,
                 ok=False,
@@ -204,17 +212,20 @@ class Target(threading.Thread):
             connection.endheaders()
             try:
                 for chunk in self.chunks():
+                    if _answered(connection):
+                        break
                     connection.send(chunk)
                     self.sent += len(chunk)
-            except (BrokenPipeError, ConnectionResetError):
+            except (BrokenPipeError, ConnectionResetError, TimeoutError):
                 # The region may have answered before it had read everything; hear it out.
                 with contextlib.suppress(OSError, http.client.HTTPException):
+                    connection.sock.settimeout(1.0)
                     answer = connection.getresponse()
                     raise Failed("target", *_said(answer)) from None
                 raise
             connection.sock.settimeout(max(self.order.stall, self.spec["settle"]))
             response = connection.getresponse()
-            if response.status != 204:
+            if response.status != 204 or self.sent != self.order.size:
                 raise Failed("target", *_said(response))
         except (OSError, http.client.HTTPException) as error:
             raise Failed(
@@ -227,9 +238,10 @@ class Target(threading.Thread):
 def feed(order: Order, targets: list[Target]) -> None:
     """Read once and give every chunk to all targets that keep up."""
     attached = list(targets)
-    for chunk in verified(order, read(order)):
+    digest = hashlib.new(order.algorithm) if order.algorithm else None
+    for chunk, before in verified(order, read(order), digest):
         for target in list(attached):
-            if not offer(order, target, chunk, attached):
+            if not offer(order, target, chunk, before, attached):
                 attached.remove(target)
         if not attached:
             return
@@ -240,21 +252,34 @@ def feed(order: Order, targets: list[Target]) -> None:
                 break
 
 
-def offer(order: Order, target: Target, chunk: bytes, attached: list[Target]) -> bool:
-    """Put a chunk into a target's queue; False if the target is over or was cut loose."""
-    hungry = 0.0  # seconds that somebody else had nothing to write because of this one
+def offer(order: Order, target: Target, chunk: bytes, before: Any, attached: list[Target]) -> bool:
+    """Put a chunk into a target's queue; False if the target is over or was cut loose.
+
+    :param before: the hash of all that comes before the chunk
+    """
     while not target.over:
         try:
             target.queue.put(chunk, timeout=0.05)
         except queue.Full:
             others = [other for other in attached if other is not target and not other.over]
-            hungry += 0.05 if any(other.starving for other in others) else 0.0
-            if hungry > order.patience:
+            target.delayed += 0.05 if any(other.starving for other in others) else 0.0
+            if target.delayed > order.patience:
+                target.digest = before.copy() if before is not None else None
                 target.loose.set()
                 return False
         else:
             return True
     return False
+
+
+def _answered(connection: http.client.HTTPConnection) -> bool:
+    """Whether a region has answered already: it won't read the rest.
+
+    Not asked of TLS, which also sends records of its own; there the sending fails in the end.
+    """
+    if isinstance(connection.sock, ssl.SSLSocket):
+        return False
+    return bool(select.select([connection.sock], [], [], 0)[0])
 
 
 def _said(response: http.client.HTTPResponse) -> tuple[str, int, str]:
@@ -322,7 +347,8 @@ def main() -> int:
 def _feed(order: Order, targets: list[Target]) -> None:
     try:
         feed(order, targets)
-    except Failed as error:
+    except Exception as error:
+        error = error if isinstance(error, Failed) else Failed("source", _words(error))
         for target in targets:
             if target.loose.is_set() and error.side != "corrupt":
                 continue

@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 from glancesync.errors import (
@@ -22,7 +22,8 @@ from glancesync.errors import (
     Throttled,
     Transient,
 )
-from glancesync.interfaces import Capabilities, Source, Target
+from glancesync.interfaces import Capabilities, Endpoint, Source, Target
+from glancesync.model import Image
 from glancesync.transports import mover
 from glancesync.transports.settings import TransferSettings
 
@@ -46,8 +47,18 @@ class Upload:
         cancelled: Callable[[], bool],
     ) -> None:
         """See ``interfaces.Transport``."""
-        by_name = {target.region: target for target in targets}
-        order = self._order(source, targets)
+        home = source.service.file(source.image.id)
+        by_name, ends = {}, {}
+        for target in targets:
+            try:
+                ends[target.region] = target.service.file(target.image_id)
+            except RegionError as error:
+                settle(target, error)
+            else:
+                by_name[target.region] = target
+        if not ends:
+            return
+        order = self._order(source.image, home, ends)
         with _mover(order, cancelled) as lines:
             for line in lines:
                 if "progress" in line:
@@ -62,11 +73,9 @@ class Upload:
                         target = by_name.pop(name)
                         settle(target, Transient(name, "the upload stalled and was given up"))
 
-    def _order(self, source: Source, targets: Sequence[Target]) -> dict[str, Any]:
+    def _order(self, image: Image, home: Endpoint, ends: Mapping[str, Endpoint]) -> dict[str, Any]:
         """What the mover is told; holds tokens, so it is only ever written to its input."""
-        image, chosen = source.image, self._settings
-        home = source.service.file(image.id)
-        ends = {target.region: target.service.file(target.image_id) for target in targets}
+        chosen = self._settings
         return {
             "source": {"url": home.url, "headers": {"X-Auth-Token": home.token}},
             "targets": {

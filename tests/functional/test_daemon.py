@@ -122,7 +122,7 @@ def test_doctor_names_what_is_wrong_and_how_to_mend_it(
 ) -> None:
     cloud.stop("glance-RegionTwo")
     try:
-        wrong = "not the password"
+        wrong = "no-such-secret"
         with region_with(estate, "RegionThree", keystone_authtoken__password=wrong):
             done = program(
                 cloud, "glance-sync-manage", "--config-file", str(cloud.sync_config), "doctor"
@@ -136,7 +136,7 @@ def test_doctor_names_what_is_wrong_and_how_to_mend_it(
     assert "[keystone_authtoken]" in done.stdout
     assert "ok    RegionOne" in done.stdout
     path = config(cloud, tmp_path, (r"^password ?=.*", "password = wrong"))
-    assert "wrong" not in done.stdout
+    assert wrong not in done.stdout
     text = Path(path).read_text().replace("password = ", "password = x")
     Path(path).write_text(text)
     done = program(cloud, "glance-sync-manage", "--config-file", path, "doctor")
