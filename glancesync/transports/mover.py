@@ -314,7 +314,9 @@ def _words(error: BaseException) -> str:
 
 
 def _watch_parent() -> None:
-    sys.stdin.buffer.read()
+    # Not through sys.stdin: the interpreter could not close that while this thread reads from it.
+    while os.read(0, 4096):
+        pass
     os._exit(3)
 
 

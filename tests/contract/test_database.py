@@ -102,9 +102,14 @@ def test_the_check_constraints_say_what_the_schema_says(database: Database) -> N
 
 def test_an_exception_rolls_back(database: Database) -> None:
     database.migrate()
-    with pytest.raises(ZeroDivisionError), database.write() as connection:
-        connection.execute(sa.insert(schema.mark).values(mark="x"))
-        raise ZeroDivisionError
+
+    def write() -> None:
+        with database.write() as connection:
+            connection.execute(sa.insert(schema.mark).values(mark="x"))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write()
     with database.read() as connection:
         assert connection.execute(sa.select(schema.mark)).all() == []
 
