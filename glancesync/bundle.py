@@ -9,6 +9,7 @@ is not waited for: it transfers by itself, and a slow region delays only itself 
 from __future__ import annotations
 
 import dataclasses
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from collections.abc import Callable
 from glancesync.errors import RegionError, Transient
 from glancesync.interfaces import Source, Target, Transport
 from glancesync.model import Image
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(eq=False)
@@ -88,7 +91,8 @@ class Bundle:
                 self._wait_for_others()
                 meeting.begun = True
         if leading:
-            _hold(meeting, source)
+            # Not in this thread: the leader, too, is done when its own target is settled (P8).
+            threading.Thread(target=_hold, args=(meeting, source), daemon=True).start()
         seat.settled.wait()
         if seat.error is not None:
             raise seat.error
@@ -113,15 +117,22 @@ def _hold(meeting: _Meeting, source: Source) -> None:
     def cancelled() -> bool:
         return all(seat.lost.is_set() or seat.settled.is_set() for seat in meeting.seats)
 
-    said = "the transfer ended without a word about it"
+    failure: Exception | None = None
     try:
         meeting.transport.move(source, [seat.target for seat in meeting.seats], settle, cancelled)
     except Exception as error:
-        said = f"the transfer failed: {error}"
-        if isinstance(error, RegionError):
-            said = str(error)
-        raise
-    finally:
-        for seat in meeting.seats:
-            if not seat.settled.is_set():
-                settle(seat.target, Transient(seat.target.region, said))
+        if not isinstance(error, RegionError):
+            LOG.exception("the transport %s failed unexpectedly", meeting.transport.name)
+        failure = error
+    for seat in meeting.seats:
+        if not seat.settled.is_set():
+            settle(seat.target, _fate(failure, seat.target.region, source.service.region))
+
+
+def _fate(failure: Exception | None, region: str, home: str) -> RegionError:
+    """What is said of a target that the transport left without a word."""
+    if isinstance(failure, RegionError) and failure.region in (region, home):
+        return failure
+    if failure is None:
+        return Transient(region, "the transfer ended without a word about it")
+    return Transient(region, f"the transfer failed: {str(failure) or type(failure).__name__}")
