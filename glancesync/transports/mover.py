@@ -33,7 +33,6 @@ import urllib.parse
 from collections.abc import Iterator
 from typing import Any
 
-_END = None  # in a queue: there is no more; the target is complete
 _MAX_ERROR = 500
 
 
@@ -145,9 +144,10 @@ class Target(threading.Thread):
         super().__init__(name=name, daemon=True)
         self.order = order
         self.spec = order.targets[name]
-        self.queue: queue.Queue[bytes | None] = queue.Queue(order.window)
+        self.queue: queue.Queue[bytes] = queue.Queue(order.window)
         self.sent = 0
-        self.loose = threading.Event()  # no more comes through the queue
+        self.complete = threading.Event()  # all of the image is in the queue, or was
+        self.loose = threading.Event()  # no more comes through the queue; read the rest
         self.digest: Any = None  # when loose: the hash of all that came through the queue
         self.broken: Failed | None = None  # the common reading failed: give up
         self.starving = False
@@ -158,24 +158,30 @@ class Target(threading.Thread):
         """What to send: the queue, and the rest by an own read if cut loose."""
         taken = 0
         while True:
-            loose = self.loose.is_set()  # asked before looking: nothing is put in after it
+            # Asked before looking: nothing is put in after either.
+            complete, loose = self.complete.is_set(), self.loose.is_set()
             self.starving = self.queue.empty()
             try:
-                chunk = self.queue.get(timeout=0.2)
+                chunk = self.queue.get(block=not (complete or loose), timeout=0.2)
             except queue.Empty:
                 chunk = b""
             self.starving = False
             if self.broken is not None:
                 raise self.broken
-            if chunk is _END:
-                return
             if chunk:
                 taken += len(chunk)
                 yield chunk
+            elif complete:
+                return
             elif loose:
                 break
         for chunk, _ in verified(self.order, read(self.order, taken), self.digest):
             yield chunk
+
+    def wake(self) -> None:
+        """Have it look at the flags now, if it waits for a chunk."""
+        with contextlib.suppress(queue.Full):
+            self.queue.put_nowait(b"")
 
     def run(self) -> None:
         try:
@@ -246,10 +252,8 @@ def feed(order: Order, targets: list[Target]) -> None:
         if not attached:
             return
     for target in attached:
-        while not target.over:
-            with contextlib.suppress(queue.Full):
-                target.queue.put(_END, timeout=0.2)
-                break
+        target.complete.set()
+        target.wake()
 
 
 def offer(order: Order, target: Target, chunk: bytes, before: Any, attached: list[Target]) -> bool:
@@ -355,8 +359,7 @@ def _feed(order: Order, targets: list[Target]) -> None:
             if target.loose.is_set() and error.side != "corrupt":
                 continue
             target.broken = error
-            with contextlib.suppress(queue.Full):
-                target.queue.put_nowait(_END)
+            target.wake()
 
 
 if __name__ == "__main__":
