@@ -100,18 +100,19 @@ class Image:
         data["members"] = dict(self.members)
         return data
 
-    def same_bytes(self, other: Image) -> bool:
-        """True if both hold the same bytes, by the strongest evidence that both have.
+    def same_bytes(self, home: Image) -> bool:
+        """True if this replica holds the bytes of ``home``, by the strongest evidence both have.
 
-        Images registered by location may carry no hash; then ``checksum`` (md5) and size decide.
+        A home image registered by location may carry no hash; then ``checksum`` (md5) decides, or
+        the size alone. A replica without evidence against a hash of home's does not pass (P3).
         """
-        if self.size != other.size:
+        if self.size != home.size:
             return False
-        if self.os_hash_value and other.os_hash_value and self.os_hash_algo == other.os_hash_algo:
-            return self.os_hash_value == other.os_hash_value
-        if self.checksum and other.checksum:
-            return self.checksum == other.checksum
-        return not (self.os_hash_value or self.checksum)
+        if self.os_hash_value and home.os_hash_value and self.os_hash_algo == home.os_hash_algo:
+            return self.os_hash_value == home.os_hash_value
+        if self.checksum and home.checksum:
+            return self.checksum == home.checksum
+        return not (home.os_hash_value or home.checksum)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """When to try again: a value that is decided, not control flow.
 
-Backoff is exponential, capped, with full jitter (AWS Architecture Blog, "Exponential Backoff And
+Backoff is exponential, capped, with equal jitter (AWS Architecture Blog, "Exponential Backoff And
 Jitter"). ``task_retry_times`` bounds the fast tries; after them a task is ``failed``, which is
 shown, and tried at the cap for ever.
 """
@@ -31,7 +31,7 @@ class RetryPolicy:
             return Snooze(min(error.retry_after or self.base, self.cap), str(error))
         fast = isinstance(error, RegionError) and (error.retryable or isinstance(error, Credential))
         failed = not fast or attempt + 1 >= self.fast_attempts
-        ceiling = self.cap if failed else min(self.cap, self.base * 2**attempt)
+        ceiling = self.cap if failed else min(self.cap, self.base * 2.0 ** min(attempt, 64))
         delay = ceiling * (0.5 + jitter / 2)
         return Retry(delay, str(error) or type(error).__name__, failed)
 
