@@ -136,9 +136,12 @@ def plan(
         return _without_data(desired, observed, replica, force)
     if not desired.has_data:
         # Stale bytes must not be booted; home may get the same bytes back, so keep them.
-        return [Deactivate()] if replica.made and observed.status == "active" else []
+        stale = replica.made and observed.status == "active" and "status" not in refused
+        return [Deactivate()] if stale else []
     if not observed.same_bytes(desired):
         return _replacement(observed, replica, force, "its bytes differ from the home image's")
+    if any(getattr(observed, name) != getattr(desired, name) for name in FORMATS):
+        return _replacement(observed, replica, force, "its format differs from the home image's")
     return _metadata(desired, observed, preserve, refused)
 
 
@@ -212,7 +215,8 @@ def _metadata(
         for project in sorted(observed.members)
         if project not in desired.members and f"member {project}" not in refused
     )
-    if (put or remove) and desired.visibility == "shared" and "visibility" not in refused:
+    # Glance has members of shared images only, and only of those were they observed.
+    if (put or remove) and desired.visibility == observed.visibility == "shared":
         actions.append(Members(put, remove))
     if desired.status != observed.status and "status" not in refused:
         actions.append(Deactivate() if desired.status == "deactivated" else Reactivate())
