@@ -168,8 +168,12 @@ class Worker:
         )
         bundle = Bundle(len(tasks))
         with self._lock:
-            started = [(task, threading.Event()) for task in tasks]
+            late = self._stopping.is_set()  # stop() may have given back what it saw already
+            started = [] if late else [(task, threading.Event()) for task in tasks]
             self._running.update({task.id: (task, lost) for task, lost in started})
+        if late:
+            self._queue.release(tasks)
+            return False
         for task, lost in started:
             self._spawn(_Start(self._work, task, bundle, lost))
         return bool(tasks)
