@@ -88,14 +88,14 @@ class Client:
         body: Json = {"force": force}
         if regions:
             body["regions"] = list(regions)
-        return self._call("POST", f"/v1/images/{image_id}/sync", json=body)
+        return self._call("image_id", "POST", f"/v1/images/{image_id}/sync", json=body)
 
     def status(self) -> Json:
         return self._one("status", "GET", "/v1/status")
 
     def regions(self) -> list[Json]:
         """All regions by name."""
-        return list(self._call("GET", "/v1/regions")["regions"])
+        return list(self._call("regions", "GET", "/v1/regions")["regions"])
 
     def region(self, name: str) -> Json:
         return self._one("region", "GET", _region(name))
@@ -120,7 +120,7 @@ class Client:
         wanted = {key: value for key, value in query.items() if value is not None}
         wanted["limit"] = str(self._page)
         while True:
-            page = self._call("GET", f"/v1/{name}", params=wanted)
+            page = self._call(name, "GET", f"/v1/{name}", params=wanted)
             yield from page[name]
             if "next" not in page:
                 return
@@ -128,16 +128,17 @@ class Client:
             wanted = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(page["next"]).query))
 
     def _one(self, name: str, method: str, path: str, **more: Any) -> Json:
-        one: Json = self._call(method, path, **more)[name]
+        one: Json = self._call(name, method, path, **more)[name]
         return one
 
-    def _call(self, method: str, path: str, **more: Any) -> Json:
+    def _call(self, name: str, method: str, path: str, **more: Any) -> Json:
+        """The answer's body, in which there must be ``name``."""
         response = self._adapter.request(path, method, connect_retries=self._retries, **more)
         try:
             body = response.json()
         except ValueError:
             body = None
-        if not isinstance(body, dict):
+        if not isinstance(body, dict) or name not in body:
             raise CommandError(f"{response.url} is not answered by a glance-sync server")
         return body
 

@@ -13,6 +13,8 @@ from glancesync.osc.client import Json
 from glancesync.osc.replicas import Standing
 from glancesync.states import ENDED
 
+_GIST = 72  # characters
+
 
 def _now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
@@ -27,6 +29,25 @@ class Maybe(FormattableColumn[Any]):
 
     def human_readable(self) -> str:
         return self._otherwise if self._value is None else str(self._value)
+
+
+class Words(FormattableColumn[str | None]):
+    """A message of any length, in lines that fit."""
+
+    def human_readable(self) -> str:
+        return "\n".join(text.wrapped(self._value or ""))
+
+
+class Gist(FormattableColumn[str | None]):
+    """A message of any length about a region, of which a list shows the beginning."""
+
+    def __init__(self, message: str | None, region: str | None) -> None:
+        super().__init__(message)
+        self._region = region
+
+    def human_readable(self) -> str:
+        message = (self._value or "").removeprefix(f"{self._region}: ")
+        return message if len(message) <= _GIST else f"{message[: _GIST - 1]}…"
 
 
 class Size(FormattableColumn[int | None]):
@@ -83,10 +104,9 @@ class Replicas(FormattableColumn[list[Json]]):
         lines = text.table(_REPLICA_HEADERS, rows) if rows else []
         for one in self._value:
             if one["last_error"]:
-                lines.append(f"{one['region']}: {_without(one['region'], one['last_error'])}")
+                lines += _said(one["region"], one["last_error"])
             for what, why in one["refused"].items():
-                said = _without(one["region"], why)
-                lines.append(f"{one['region']} refused {what}: {said}")
+                lines += _said(one["region"], why, f"{one['region']} refused {what}")
         return "\n".join(lines)
 
 
@@ -122,11 +142,10 @@ class Trouble(FormattableColumn[Mapping[str, Mapping[str, int]]]):
     """Regions with how many replicas are in states that want a person's eye, one a line."""
 
     def human_readable(self) -> str:
-        return "\n".join(f"{region}: {_counts(counts)}" for region, counts in self._value.items())
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {state}" for state, count in counts.items())
+        return "\n".join(
+            f"{region}: " + ", ".join(f"{count} {state}" for state, count in counts.items())
+            for region, counts in self._value.items()
+        )
 
 
 class RegionStatus(FormattableColumn[list[Json]]):
@@ -134,16 +153,14 @@ class RegionStatus(FormattableColumn[list[Json]]):
 
     def human_readable(self) -> str:
         lines = text.table(_STATUS_HEADERS, [_status_row(one) for one in self._value])
-        lines += [
-            f"{one['name']}: {_without(one['name'], one['last_error'])}"
-            for one in self._value
-            if one["last_error"]
-        ]
+        for one in self._value:
+            if one["last_error"]:
+                lines += _said(one["name"], one["last_error"])
         return "\n".join(lines)
 
 
 _STATUS_HEADERS = (
-    "region", "is", "in sync", "waiting", "running", "failed", "to copy", "oldest", "needs you",
+    "region", "is", "in sync", "waiting", "running", "failed", "to copy", "oldest",
 )  # fmt: skip
 
 
@@ -158,7 +175,6 @@ def _status_row(one: Json) -> list[str]:
         *numbers,
         text.size(one["bytes_behind"]) if one["bytes_behind"] else "",
         Seconds(one["oldest_seconds"]).human_readable(),
-        _counts(one["needs_human"]),
     ]
 
 
@@ -173,6 +189,6 @@ def openness(region: Json) -> str:
     return "in maintenance" if region["maintenance"] else "open"
 
 
-def _without(region: str, message: str) -> str:
-    """``message`` without the region's name in front, as it stands there already."""
-    return message.removeprefix(f"{region}: ")
+def _said(region: str, message: str, about: str = "") -> list[str]:
+    """``message``, which may begin with the region's name, behind what it is about."""
+    return text.wrapped(f"{about or region}: {message.removeprefix(f'{region}: ')}")

@@ -10,7 +10,7 @@ from osc_lib.cli.parseractions import KeyValueAction
 
 from glancesync.osc import commands
 from glancesync.osc.client import Json
-from glancesync.osc.columns import Maybe, Moment, Pairs, openness
+from glancesync.osc.columns import Gist, Maybe, Moment, Pairs, Words, openness
 
 
 class ListRegions(commands.Lister):
@@ -24,7 +24,10 @@ class ListRegions(commands.Lister):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], Iterable[tuple[Any, ...]]]:
-        regions = [_fields(one) for one in self.sync.regions()]
+        regions = [
+            {**_fields(one), "last_error": Gist(one["last_error"], one["name"])}
+            for one in self.sync.regions()
+        ]
         columns = ["name", "state", "task_limit", "labels", "last_error"]
         if parsed_args.long:
             columns += ["url", "enabled", "maintenance", "in_catalog", "seen_at"]
@@ -122,5 +125,5 @@ def _fields(region: Json) -> Json:
         "labels": Pairs(region["labels"]),
         "url": region["url"],
         "seen_at": Moment(region["seen_at"]),
-        "last_error": Maybe(region["last_error"]),
+        "last_error": Words(region["last_error"]),
     }

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from glancesync.osc.client import Json
 from glancesync.states import ENDED, ReplicaState
+
+if TYPE_CHECKING:
+    from glancesync.osc.client import Json
 
 
 class Standing(enum.Enum):

@@ -11,7 +11,7 @@ from osc_lib.cli.parseractions import NonNegativeAction
 
 from glancesync.osc import commands, find
 from glancesync.osc.client import Json
-from glancesync.osc.columns import Maybe, Moment, Pairs
+from glancesync.osc.columns import Gist, Maybe, Moment, Pairs, Words
 from glancesync.states import TaskState
 
 _MOMENTS = ("due_at", "lease_until", "created_at", "updated_at", "ended_at")
@@ -50,8 +50,8 @@ class ListTasks(commands.Lister):
         columns = ("ID", "Kind", "Image ID", "Region", "State", "Attempt", "Due At", "Reason")
         names = [column.lower().replace(" ", "_") for column in columns]
         return columns, (
-            tuple(fields[name] for name in names)
-            for fields in map(_fields, itertools.islice(tasks, parsed_args.limit))
+            tuple(_listed(task)[name] for name in names)
+            for task in itertools.islice(tasks, parsed_args.limit)
         )
 
 
@@ -97,5 +97,10 @@ def _fields(task: Json) -> Json:
     moments = {name: Moment(value) for name, value in task.items() if name in _MOMENTS}
     others = {name: Maybe(value) for name, value in task.items() if value is None}
     fields = {**task, **others, **moments}
+    fields["reason"] = Words(task["reason"])
     fields["actor"] = Pairs({name: value for name, value in task["actor"].items() if value})
     return fields
+
+
+def _listed(task: Json) -> Json:
+    return {**_fields(task), "reason": Gist(task["reason"], task["region"])}

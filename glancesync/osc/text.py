@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import textwrap
 from collections.abc import Sequence
 
 _SIZES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+WIDTH = 96  # of running text in a table
 _SPANS = ((86400, "d"), (3600, "h"), (60, "min"))
 
 
@@ -32,6 +34,11 @@ def moment(iso: str, now: datetime.datetime) -> str:
     if abs(ahead) < 1:
         return "now"
     return f"in {duration(ahead)}" if ahead > 0 else f"{duration(-ahead)} ago"
+
+
+def wrapped(message: str) -> list[str]:
+    """Lines no wider than a table should be; the second and later ones are indented."""
+    return textwrap.wrap(message, WIDTH, subsequent_indent="  ")
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -10,14 +10,17 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
 
 from keystoneauth1 import exceptions as ks_exceptions
 
-from glancesync.osc.client import Client, Json
 from glancesync.osc.replicas import Standing, in_words, standing
 from glancesync.states import TaskState
 
-_SHORTEST, _LONGEST = 0.25, 2.0  # seconds between two looks
+if TYPE_CHECKING:
+    from glancesync.osc.client import Client, Json
+
+_SHORTEST, _LONGEST = 0.25, 1.0  # seconds between two looks
 
 
 class Exit(enum.IntEnum):
