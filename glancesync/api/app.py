@@ -55,7 +55,10 @@ class Application:
         return sorted(ROUTES[self._mapper.match(request.path_info)["template"]])
 
     def _answer(self, request: webob.Request) -> Answer:
-        path = request.path_info
+        try:
+            path, _ = request.path_info, request.GET
+        except UnicodeDecodeError:
+            raise BadRequest("path and query must be UTF-8, percent-encoded") from None
         match = self._mapper.match(path)
         if match is None:
             raise BadRequest(f"there is nothing at {path}", 404)

@@ -102,9 +102,10 @@ class Call:
     def limit(self) -> int:
         """How many rows the caller wants on a page."""
         text = self.request.GET.get("limit", str(DEFAULT_LIMIT))
-        if not text.isdigit() or not 1 <= int(text) <= MAX_LIMIT:
+        limit = natural(text)
+        if limit is None or not 1 <= limit <= MAX_LIMIT:
             raise BadRequest(f"query: limit must be a number from 1 to {MAX_LIMIT}, not {text!r}")
-        return int(text)
+        return limit
 
     def marker(self) -> str | None:
         """The key of the last row of the page before."""
@@ -118,6 +119,11 @@ class Call:
             query = {**self.request.GET, "limit": str(limit), "marker": last}
             page["next"] = f"{self.request.path}?{urllib.parse.urlencode(query)}"
         return page
+
+
+def natural(text: str) -> int | None:
+    """The number that ``text`` is, if it is one that a database can hold."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
 def _check(data: Any, schema: Mapping[str, Any], where: str) -> None:

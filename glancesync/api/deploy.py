@@ -12,6 +12,7 @@ import pathlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import webob
 from keystonemiddleware.auth_token import AuthProtocol
 from oslo_config import cfg
 from oslo_policy import policy
@@ -79,8 +80,16 @@ def authtoken_factory(global_conf: dict[str, str], **local: str) -> Callable[[WS
     conf = _wired[global_conf["glancesync_wired"]].conf
 
     def make(app: WSGI) -> WSGI:
-        protected: WSGI = AuthProtocol(app, {"oslo_config_config": conf, **local})
-        return protected
+        protected = AuthProtocol(app, {"oslo_config_config": conf, **local})
+
+        def answer(environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
+            response = webob.Request(environ).get_response(protected)
+            if response.status_code == 503 and response.content_type != "application/json":
+                response = fault(503, "Keystone does not answer, so no token can be checked.")
+            answered: Iterable[bytes] = response(environ, start)
+            return answered
+
+        return answer
 
     return make
 

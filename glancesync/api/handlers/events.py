@@ -27,7 +27,7 @@ def create(call: Call) -> Answer:
             Hint(
                 event["image_id"].lower(),
                 Actor.from_dict(event.get("actor") or {}),
-                event.get("merged", 1),
+                int(event.get("merged", 1)),  # JSON Schema calls 2.0 an integer
             )
             for event in events
         ]

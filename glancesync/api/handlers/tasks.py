@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from glancesync.api import views
-from glancesync.api.call import Answer, Call
+from glancesync.api.call import Answer, Call, natural
 from glancesync.api.schemas import NO_QUERY
 from glancesync.api.schemas import tasks as schemas
 from glancesync.errors import BadRequest
@@ -15,15 +15,16 @@ def index(call: Call) -> Answer:
     """``GET /v1/tasks``: the open ones, unless a state is asked for."""
     call.allow("glancesync:tasks:list")
     query = call.query(schemas.INDEX)
-    limit, marker = call.limit(), call.marker()
-    if marker is not None and not marker.isdigit():
+    limit, text = call.limit(), call.marker()
+    marker = None if text is None else natural(text)
+    if text is not None and marker is None:
         raise BadRequest("query: marker: must be the id of a task")
     found = call.journal.list_tasks(
         states=[query["state"]] if "state" in query else OPEN,
         region=query.get("region"),
         image_id=query.get("image_id"),
         limit=limit,
-        marker=int(marker) if marker else None,
+        marker=marker,
     )
     rows = [views.task(task) for task in found]
     return 200, call.page("tasks", rows, str(rows[-1]["id"]) if rows else None, limit)
@@ -55,8 +56,8 @@ def cancel(call: Call) -> Answer:
 
 
 def _task(call: Call) -> Task:
-    text = call.params["id"]
-    task = call.journal.task(int(text)) if text.isdigit() and len(text) < 19 else None
+    number = natural(call.params["id"])
+    task = None if number is None else call.journal.task(number)
     if task is None:
-        raise BadRequest(f"there is no task {text}", 404)
+        raise BadRequest(f"there is no task {call.params['id']}", 404)
     return task

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""glance-sync's API for the tests: the pipeline as it is shipped, over a real journal.
+
+Only Keystone is missing: what it would say of a token is given by ``TOKENS``.
+"""
+
+import contextlib
+import pathlib
+import tempfile
+from typing import Any
+from unittest import mock
+
+import webob.exc
+from gabbi import fixture
+from keystonemiddleware.auth_token import AuthProtocol
+from keystonemiddleware.auth_token._exceptions import InvalidToken
+
+from glancesync.api import deploy
+from glancesync.conf import load
+from glancesync.interfaces import Ask, Changes
+from glancesync.journal.database import Database
+from glancesync.journal.journal import Journal
+from glancesync.model import Actor, Done, ImageRecord, Priority, Replica, Retry, Task
+from glancesync.states import ReplicaState, TaskKind
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+PROJECT_A = "a" * 32
+PROJECT_B = "b" * 32
+
+#: token -> project, roles
+TOKENS = {
+    "admin-token": ("f" * 32, ["admin", "member", "reader"]),
+    "service-token": ("e" * 32, ["service"]),
+    "member-a-token": (PROJECT_A, ["member", "reader"]),
+    "member-b-token": (PROJECT_B, ["member", "reader"]),
+    "reader-a-token": (PROJECT_A, ["reader"]),
+    "stranger-token": (PROJECT_A, ["stranger"]),
+}
+
+A1 = "aaaaaaaa-0000-0000-0000-000000000001"
+A2 = "aaaaaaaa-0000-0000-0000-000000000002"
+B1 = "bbbbbbbb-0000-0000-0000-000000000001"
+
+_running: dict[str, Any] = {}
+
+
+def app() -> Any:
+    """What gabbi talks to instead of a socket; asked for before any fixture has started."""
+    return lambda environ, start: _running["app"](environ, start)
+
+
+def _fetch_token(self: AuthProtocol, token: str, **kwargs: object) -> dict[str, Any]:
+    """As Keystone's ``GET /v3/auth/tokens`` answers."""
+    if token == "keystone-is-away":
+        raise webob.exc.HTTPServiceUnavailable("The Keystone service is temporarily unavailable.")
+    if token not in TOKENS:
+        raise InvalidToken
+    project, roles = TOKENS[token]
+    domain = {"id": "default", "name": "Default"}
+    return {
+        "token": {
+            "methods": ["password"],
+            "user": {"id": f"user of {token}", "name": token, "domain": domain},
+            "project": {"id": project, "name": project[0], "domain": domain},
+            "roles": [{"id": role, "name": role} for role in roles],
+            "issued_at": "2026-01-01T00:00:00.000000Z",
+            "expires_at": "2100-01-01T00:00:00.000000Z",
+            "audit_ids": ["x"],
+            "catalog": [],
+        }
+    }
+
+
+class Empty(fixture.GabbiFixture):
+    """An API over a journal without a single row."""
+
+    def start_fixture(self) -> None:
+        self._stack = contextlib.ExitStack()
+        self.directory = pathlib.Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
+        url = f"sqlite:///{self.directory}/journal.sqlite"
+        config = self.directory / "glance-sync.conf"
+        config.write_text(
+            f"[DEFAULT]\n"
+            f"cascading_endpoint_url = http://one:9292\n"
+            f"paste_config = {ROOT}/etc/glance/glance-sync-paste.ini\n"
+            f"[database]\n"
+            f"connection = {url}\n"
+            f"[keystone_authtoken]\n"
+            f"www_authenticate_uri = http://keystone:5000/v3\n"
+            f"service_token_roles_required = true\n"
+        )
+        conf = load(["--config-file", str(config)], prog="test", version="0")
+        database = Database(url)
+        self._stack.callback(database.dispose)
+        database.migrate()
+        self.journal = Journal(database)
+        self._stack.enter_context(mock.patch.object(AuthProtocol, "fetch_token", _fetch_token))
+        _running["app"] = deploy.load(conf, self.journal)
+        self.fill()
+
+    def fill(self) -> None:
+        """Put rows into the journal."""
+
+    def stop_fixture(self) -> None:
+        _running.clear()
+        self._stack.close()
+
+
+class Estate(Empty):
+    """Three regions; two images of project A and one of B; tasks in every state.
+
+    Task 1, 2, 3 are the done image tasks of A1, A2, B1; 4 is ready (A1 in RegionTwo), 5 failed (A2
+    in RegionTwo), 6 running (B1 in RegionTwo), 7 cancelled (B1 in RegionThree).
+    """
+
+    def fill(self) -> None:
+        urls = {"RegionOne": "http://one", "RegionTwo": "http://two", "RegionThree": "http://3"}
+        self.journal.discovered(urls, "RegionOne")
+        self._image(A1, PROJECT_A, "näme")
+        self._image(A2, PROJECT_A, None)
+        self._image(B1, PROJECT_B, "b1")
+        actor = Actor("u", PROJECT_A, ("member",), "req-1")
+        self.journal.ask([self._ask(A1, "RegionTwo", actor=actor)], "test")
+        self.journal.ask([self._ask(A2, "RegionTwo", priority=Priority.USER)], "test")
+        self._commit(Retry(3600, "RegionTwo: policy says no", failed=True))
+        self.journal.ask([self._ask(B1, "RegionTwo", priority=Priority.USER)], "test")
+        self._claim()
+        self.journal.ask([self._ask(B1, "RegionThree")], "test")
+        self.journal.cancel_task(7, Actor())
+
+    @staticmethod
+    def _ask(image_id: str, region: str, **more: Any) -> Ask:
+        return Ask(TaskKind.REPLICA, image_id, region, **more)
+
+    def _claim(self) -> Task:
+        (task,) = self.journal.claim("host:1", lease=36000, limit=1)
+        return task
+
+    def _commit(self, outcome: Done | Retry, changes: Changes = Changes()) -> None:  # noqa: B008
+        self.journal.commit(self._claim(), changes, outcome)
+
+    def _image(self, image_id: str, owner: str, name: str | None) -> None:
+        self.journal.ask([Ask(TaskKind.IMAGE, image_id)], "test")
+        record = ImageRecord(
+            image_id, 2, "f" * 64, True, name, owner, "active", 100, None, None, 0.0, 0.0
+        )
+        replica = Replica(
+            image_id,
+            "RegionThree",
+            ReplicaState.PARTIAL,
+            replica_id=image_id,
+            made=True,
+            observed_generation=1,
+            refused={"hw_x": "policy"},
+        )
+        changes = Changes(image=record, replica=replica, pending=("RegionTwo",))
+        self._commit(Done("2 replicas to bring up to date"), changes)
+
+
+class Gone(Estate):
+    """The database went away after the API had started."""
+
+    def fill(self) -> None:
+        super().fill()
+        self.journal.database.dispose()
+        for file in self.directory.glob("journal.sqlite*"):
+            file.unlink()
+        self.directory.joinpath("journal.sqlite").mkdir()
