@@ -64,17 +64,11 @@ class Client:
     """What the commands ask of glance-sync. Every method is safe to repeat.
 
     :param page: rows asked for at a time
-    :param retries: how often a connection that could not be made is tried again
     """
 
-    def __init__(self, adapter: Adapter, *, page: int = PAGE, retries: int = 0) -> None:
+    def __init__(self, adapter: Adapter, *, page: int = PAGE) -> None:
         self._adapter = adapter
         self._page = page
-        self._retries = retries
-
-    def patient(self) -> Client:
-        """This client, for somebody who waits: it outlasts a restart of the server."""
-        return Client(self._adapter, page=self._page, retries=6)
 
     def images(self, **query: str | None) -> Iterator[Json]:
         """All known images by id, each with its replicas."""
@@ -133,7 +127,7 @@ class Client:
 
     def _call(self, name: str, method: str, path: str, **more: Any) -> Json:
         """The answer's body, in which there must be ``name``."""
-        response = self._adapter.request(path, method, connect_retries=self._retries, **more)
+        response = self._adapter.request(path, method, **more)
         try:
             body = response.json()
         except ValueError:

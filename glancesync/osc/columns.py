@@ -8,9 +8,9 @@ from typing import Any
 
 from cliff.columns import FormattableColumn
 
-from glancesync.osc import replicas, text
+from glancesync.osc import text
 from glancesync.osc.client import Json
-from glancesync.osc.replicas import Standing
+from glancesync.osc.standing import Standing, in_words, openness, percent, standing
 from glancesync.states import ENDED
 
 _GIST = 72  # characters
@@ -78,11 +78,14 @@ class Pairs(FormattableColumn[Mapping[str, Any]]):
         return "\n".join(f"{name}={value}" for name, value in sorted(self._value.items()))
 
 
-class Standings(FormattableColumn[Mapping[str, str]]):
+class States(FormattableColumn[Any]):
     """Regions with the state of their replica, one a line."""
 
     def human_readable(self) -> str:
-        return "\n".join(f"{region}: {state}" for region, state in self._value.items())
+        return "\n".join(f"{one['region']}: {in_words(one)}" for one in self._value)
+
+    def machine_readable(self) -> dict[str, str]:
+        return {one["region"]: one["state"] for one in self._value}
 
 
 class InSync(FormattableColumn[list[str]]):
@@ -117,14 +120,14 @@ _REPLICA_HEADERS = (
 
 
 def _replica_row(one: Json) -> list[str]:
-    ended = replicas.standing(one) is Standing.ENDED
+    ended = standing(one) is Standing.ENDED
     elsewhere = one["replica_id"] not in (None, one["image_id"])
     return [
         one["region"],
         one["state"].replace("_", " "),
         f"{one['observed_generation']}/{one['desired_generation']}",
         Size(one["bytes_total"]).human_readable() if not ended else "",
-        replicas.percent(one) if not ended else "",
+        percent(one) if not ended else "",
         one["transport"] or "",
         str(one["attempt"] or ""),
         _next_try(one["next_try_at"]),
@@ -176,17 +179,6 @@ def _status_row(one: Json) -> list[str]:
         text.size(one["bytes_behind"]) if one["bytes_behind"] else "",
         Seconds(one["oldest_seconds"]).human_readable(),
     ]
-
-
-def openness(region: Json) -> str:
-    """Whether work for the region may start, in a word or two."""
-    if region["home"]:
-        return "home"
-    if not region["present"]:
-        return "not in catalog"
-    if not region["enabled"]:
-        return "disabled"
-    return "in maintenance" if region["maintenance"] else "open"
 
 
 def _said(region: str, message: str, about: str = "") -> list[str]:

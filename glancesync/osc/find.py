@@ -9,6 +9,8 @@ from keystoneauth1 import exceptions as ks_exceptions
 from keystoneauth1.adapter import Adapter
 from osc_lib.exceptions import CommandError
 
+from glancesync.osc.standing import alive
+
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _NAMED = 5  # ids that an error message lists
 
@@ -25,7 +27,7 @@ def image_id(manager: Any, image: str) -> str:
     if _ID.fullmatch(image):
         return image.lower()
     found = _ids_at_home(manager, image) or {
-        one["id"] for one in manager.image_sync.images() if one["name"] == image and one["present"]
+        one["id"] for one in manager.image_sync.images() if one["name"] == image and alive(one)
     }
     if not found:
         raise CommandError(f"no image is called {image!r}")
@@ -65,11 +67,13 @@ def _home_glance(manager: Any) -> Adapter | None:
         homes = [one["name"] for one in manager.image_sync.regions() if one["home"]]
     except ks_exceptions.Forbidden:
         return None
+    if not homes:
+        return None
     glance = Adapter(
         session=manager.session,
         service_type="image",
         interface=manager.interface,
-        region_name=homes[0] if homes else manager.region_name,
+        region_name=homes[0],
         min_version="2",
         max_version="2.latest",
         user_agent="openstack-image-sync",

@@ -8,8 +8,8 @@ from typing import Any
 
 from glancesync.osc import commands, find
 from glancesync.osc.client import Json
-from glancesync.osc.columns import InSync, Moment, Replicas, Size, Standings
-from glancesync.osc.replicas import Standing, standings
+from glancesync.osc.columns import InSync, Moment, Replicas, Size, States
+from glancesync.osc.standing import Standing, alive, standings
 
 
 class ListImages(commands.Lister):
@@ -43,23 +43,19 @@ class ListImages(commands.Lister):
 
 def _row(image: Json, deleted: bool, out_of_sync: bool) -> tuple[Any, ...] | None:
     """The line of one image; None if it is not to be listed."""
-    found = standings(image["replicas"])
-    in_sync, behind, trouble = (
-        found[one] for one in (Standing.IN_SYNC, Standing.BEHIND, Standing.TROUBLE)
-    )
-    living = len(in_sync) + len(behind) + len(trouble)
-    if not (image["present"] or living or deleted):
-        return None
-    if out_of_sync and not (behind or trouble):
+    found = standings(image)
+    in_sync = [one["region"] for one in found[Standing.IN_SYNC]]
+    behind, trouble = found[Standing.BEHIND], found[Standing.TROUBLE]
+    if not (deleted or alive(image)) or (out_of_sync and not (behind or trouble)):
         return None
     return (
         image["id"],
         image["name"],
         image["status"],
         Size(image["size"]),
-        InSync(sorted(in_sync), living),
-        Standings(behind),
-        Standings(trouble),
+        InSync(in_sync, len(in_sync) + len(behind) + len(trouble)),
+        States(behind),
+        States(trouble),
     )
 
 

@@ -10,7 +10,8 @@ from osc_lib.cli.parseractions import KeyValueAction
 
 from glancesync.osc import commands
 from glancesync.osc.client import Json
-from glancesync.osc.columns import Gist, Maybe, Moment, Pairs, Words, openness
+from glancesync.osc.columns import Gist, Maybe, Moment, Pairs, Words
+from glancesync.osc.standing import openness
 
 
 class ListRegions(commands.Lister):

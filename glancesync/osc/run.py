@@ -14,8 +14,9 @@ from osc_lib.exceptions import CommandError
 
 from glancesync.osc import commands, find
 from glancesync.osc.client import Client
-from glancesync.osc.columns import Maybe, Replicas, openness
+from glancesync.osc.columns import Maybe, Replicas
 from glancesync.osc.progress import Bar
+from glancesync.osc.standing import openness
 from glancesync.osc.wait import Exit, Look, look, wait
 
 _EPILOG = """\
@@ -78,11 +79,9 @@ class RunSync(commands.ShowOne):
             "regions": Maybe(regions or None, "all it goes to"),
         }
         if parsed_args.wait or parsed_args.timeout is not None:
-            seen = self._wait(client.patient(), image_id, regions, parsed_args.timeout)
-            if seen.image is None:
-                raise CommandError(f"there is no image {image_id} at home")
+            seen = self._wait(client, image_id, regions, parsed_args.timeout)
             fields |= {
-                "name": seen.image["name"],
+                "name": seen.image["name"] if seen.image else None,
                 "result": _RESULTS[self._exit],
                 "replicas": Replicas(seen.replicas),
             }

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 
 from keystoneauth1 import exceptions as ks_exceptions
 
-from glancesync.osc.replicas import Standing, in_words, standing
+from glancesync.osc.standing import Standing, in_words, standing
 from glancesync.states import TaskState
 
 if TYPE_CHECKING:
     from glancesync.osc.client import Client, Json
 
 _SHORTEST, _LONGEST = 0.25, 1.0  # seconds between two looks
+_PATIENCE = 60.0  # seconds a server may not answer, as while it is restarted
 
 
 class Exit(enum.IntEnum):
@@ -70,8 +71,9 @@ class Look:
 
     def wrong(self) -> list[str]:
         """In words, why this is not in sync; empty if it is."""
+        lost = [f"task {one['id']}: {one['reason']}" for one in self.failed if not one["region"]]
         if self.image is None:
-            return ["there is no such image at home"]
+            return lost or ["home has no such image"]
         found = {one["region"]: one for one in self.replicas}
         wanted = Standing.IN_SYNC if self.image["present"] else Standing.ENDED
         wrong = [
@@ -80,7 +82,7 @@ class Look:
             if standing(one) is not wanted
         ]
         wrong += [f"{region}: has no replica" for region in self.regions if region not in found]
-        wrong += [f"task {one['id']}: {one['reason']}" for one in self.failed if not one["region"]]
+        wrong += lost
         if not found and not wrong and self.image["present"]:
             wrong.append(f"it is {self.image['status']} at home and goes to no region")
         return wrong
@@ -126,13 +128,23 @@ def wait(
     clock: Callable[[], float],
     sleep: Callable[[float], None],
 ) -> Look:
-    """Look until nothing is busy or ``clock`` has reached ``deadline``; return the last look."""
-    pause = _SHORTEST
+    """Look until nothing is busy or ``clock`` has reached ``deadline``; return the last look.
+
+    :raises ClientException: keystoneauth's; the server refuses to say, or has not answered for long
+    """
+    pause, answered = _SHORTEST, clock()
     while True:
-        seen = see()
-        show(seen)
+        seen = None
+        try:
+            seen = see()
+            answered = clock()
+        except (ks_exceptions.ConnectionError, ks_exceptions.HttpServerError):
+            if clock() - answered >= _PATIENCE or (deadline is not None and clock() >= deadline):
+                raise
         left = _LONGEST if deadline is None else deadline - clock()
-        if not seen.busy or left <= 0:
-            return seen
-        sleep(min(pause, left))
+        if seen is not None:
+            show(seen)
+            if not seen.busy or left <= 0:
+                return seen
+        sleep(max(0.0, min(pause, left)))
         pause = min(pause * 1.3, _LONGEST)

@@ -4,8 +4,9 @@
 from typing import Any
 
 import pytest
+from keystoneauth1.exceptions import ConnectFailure, ServiceUnavailable
 
-from glancesync.osc.replicas import Standing, standing
+from glancesync.osc.standing import Standing, standing
 from glancesync.osc.wait import Look, given_up, wait
 
 T0, T1 = "2026-01-01T12:00:00.000Z", "2026-01-01T12:05:00.000Z"
@@ -135,3 +136,33 @@ def test_looks_a_last_time_at_the_deadline() -> None:
     )
     assert last.busy
     assert times[-1] == 5.0
+
+
+@pytest.mark.parametrize("error", [ConnectFailure("down"), ServiceUnavailable()])
+@pytest.mark.parametrize("deadline", [None, 30.0])
+def test_a_server_that_does_not_answer_is_waited_for_a_while(
+    error: Exception, deadline: float | None
+) -> None:
+    time = Time()
+
+    def see() -> Look:
+        if 2 < time.now < recovery:
+            raise error
+        return seen(busy=(task(),) if time.now < 2 else ())
+
+    def run() -> Look:
+        return wait(
+            see, lambda look: None, deadline=deadline, clock=lambda: time.now, sleep=time.sleep
+        )
+
+    recovery = 20.0
+    assert not run().busy
+    time.now, recovery = 0.0, 1000.0
+    with pytest.raises(type(error)):
+        run()
+    assert time.now < 65 if deadline is None else time.now == deadline
+
+
+def test_an_image_that_home_could_not_be_asked_for_is_not_said_to_be_missing() -> None:
+    assert Look((), None, [], [task(None, "failed")]).wrong() == ["task 1: why"]
+    assert Look((), None, [], []).wrong() == ["home has no such image"]

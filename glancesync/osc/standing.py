@@ -1,9 +1,8 @@
-"""How replicas stand, as the API shows them, and how that reads."""
+"""How replicas and regions stand, as the API shows them, and how that reads."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from glancesync.states import ENDED, ReplicaState
@@ -35,12 +34,19 @@ def standing(replica: Json) -> Standing:
     return Standing.IN_SYNC if state == ReplicaState.IN_SYNC and current else Standing.BEHIND
 
 
-def standings(replicas: Iterable[Json]) -> dict[Standing, dict[str, str]]:
-    """Region -> state in words, for each standing."""
-    found: dict[Standing, dict[str, str]] = {one: {} for one in Standing}
-    for replica in replicas:
-        found[standing(replica)][replica["region"]] = in_words(replica)
+def standings(image: Json) -> dict[Standing, list[Json]]:
+    """The replicas of an image by their standing."""
+    found: dict[Standing, list[Json]] = {one: [] for one in Standing}
+    for replica in image["replicas"]:
+        found[standing(replica)].append(replica)
     return found
+
+
+def alive(image: Json) -> bool:
+    """Whether the image is at home or still has a replica."""
+    return image["present"] or any(
+        standing(replica) is not Standing.ENDED for replica in image["replicas"]
+    )
 
 
 def in_words(replica: Json) -> str:
@@ -55,3 +61,14 @@ def percent(replica: Json) -> str:
     """How much of the bytes is there, rounded down; nothing if there are none to count."""
     total = replica["bytes_total"]
     return f"{100 * replica['bytes_done'] // total} %" if total else ""
+
+
+def openness(region: Json) -> str:
+    """Whether work for the region may start, in a word or two."""
+    if region["home"]:
+        return "home"
+    if not region["present"]:
+        return "not in catalog"
+    if not region["enabled"]:
+        return "disabled"
+    return "in maintenance" if region["maintenance"] else "open"
