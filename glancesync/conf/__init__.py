@@ -86,6 +86,10 @@ def load(
         raise ConfigurationError("syntax", str(error.msg), error.config_file) from None
     except cfg.ConfigFileValueError as error:
         raise ConfigurationError("a value", str(error)) from None
+    except UnicodeDecodeError as error:
+        files = [arg.removeprefix("--config-file=") for arg in args if not _readable(arg)]
+        source = files[0] if files else "the configuration"
+        raise ConfigurationError("syntax", f"is not UTF-8: {error}", source) from None
     check(conf)
     return conf
 
@@ -111,7 +115,9 @@ def _value(conf: cfg.ConfigOpts, group: str, option: cfg.Opt) -> None:
     try:
         getattr(section, option.dest)
     except (cfg.ConfigFileValueError, ValueError) as error:
-        raise broken(conf, group, option.name, str(error)) from None
+        # oslo.config tells its own idea of the place before the reason.
+        reason = str(error).rpartition(" is not valid: ")[2]
+        raise broken(conf, group, option.name, reason) from None
 
 
 def broken(conf: cfg.ConfigOpts, group: str, option: str, reason: str) -> ConfigurationError:
@@ -123,6 +129,17 @@ def broken(conf: cfg.ConfigOpts, group: str, option: str, reason: str) -> Config
         str(files[-1]) if files else "the configuration",
     )
     return ConfigurationError(f"[{group}] {name}", reason, source)
+
+
+def _readable(arg: str) -> bool:
+    """False if ``arg`` names a file that is not text."""
+    try:
+        pathlib.Path(arg.removeprefix("--config-file=")).read_text()
+    except UnicodeDecodeError:
+        return False
+    except (OSError, ValueError):
+        pass
+    return True
 
 
 def _mentions(path: pathlib.Path, option: str) -> bool:
