@@ -185,9 +185,15 @@ class GlanceImages:
             self._client.images.reactivate(image_id)
 
     def delete(self, image_id: str) -> None:
-        doing = f"delete image {image_id}"
-        with translated(self.region, doing), contextlib.suppress(exc.HTTPNotFound):
-            self._client.images.delete(image_id)
+        with translated(self.region, f"delete image {image_id}"):
+            try:
+                self._client.images.delete(image_id)
+            except exc.HTTPNotFound:
+                return
+            except exc.HTTPBadRequest:
+                # Glance's answer while somebody else is deleting it at the same time.
+                if self.get(image_id) is not None:
+                    raise
 
     def import_from(self, image_id: str, source_region: str, source_id: str) -> None:
         with translated(self.region, f"import image {image_id} from {source_region}"):

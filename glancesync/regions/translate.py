@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 
 import requests
@@ -21,6 +22,8 @@ def translated(region: str, doing: str) -> Iterator[None]:
         raise from_status(region, doing, int(error.code), _details(error)) from error
     except ksa.HttpError as error:
         raise from_status(region, doing, int(error.http_status or 0), str(error)) from error
+    except (ksa.ConnectFailure, exc.CommunicationError) as error:
+        raise Transient(region, f"could not {doing}: {_silence(str(error))}") from error
     except (ksa.AuthPluginException, ksa.MissingRequiredOptions) as error:
         raise Credential(region, f"could not {doing}: no token: {error}") from error
     except (
@@ -49,6 +52,18 @@ def from_status(
     if 400 <= status < 500 and status not in (404, 408, 410):
         return Refused(region, message)
     return Transient(region, message)
+
+
+def _silence(text: str) -> str:
+    """Why nobody answered, out of the layers of quotation in which libraries wrap it."""
+    url = re.search(r"https?://[^\s/:]+(:\d+)?", text)
+    where = f" at {url.group()}" if url else ""
+    known = re.search(r"(?i)connection refused|no route to host|name or service not known", text)
+    if known:
+        return f"nobody answers{where}: {known.group().lower()}"
+    if re.search(r"(?i)timed? ?out", text):
+        return f"no answer{where} in time"
+    return " ".join(text.split())
 
 
 def _details(error: exc.HTTPException) -> str:
