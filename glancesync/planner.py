@@ -130,7 +130,7 @@ def plan(
         return [Create(_own(desired, preserve))] if desired.has_data else []
     if observed.in_flight:
         if stuck and replica.made:
-            return [Delete(f"the region's image was stuck in {observed.status}")]
+            return _removal(observed, replica, f"the region's image was stuck in {observed.status}")
         return [Wait(f"the region's image is {observed.status}")]
     if not observed.has_data:
         return _without_data(desired, observed, replica, force)
@@ -167,7 +167,7 @@ def _without_data(desired: Image, observed: Image, replica: Replica, force: bool
     if not replica.made:
         return _replacement(observed, replica, force, f"it is {observed.status}, without data")
     if observed.status != "queued":
-        return [Delete(f"the region's image was {observed.status}")]
+        return _removal(observed, replica, f"the region's image was {observed.status}")
     formats = tuple(
         Op("replace", name, getattr(desired, name))
         for name in FORMATS

@@ -399,10 +399,11 @@ def test_a_slow_target_is_cut_loose_and_goes_on_by_itself(
 
 def test_a_throttled_target_holds_up_nobody(home: BareGlance, made: list[BareGlance]) -> None:
     slow, fast = regions(made, 2)
-    slow.bytes_per_second = 6 * MIB
-    move = Move(home, [slow, fast], serve(home, data(16 * MIB)))
+    slow.bytes_per_second = 1 * MIB
+    move = Move(home, [slow, fast], serve(home, data(32 * MIB)))
     assert move.until_settled("R1") is None
     assert slow.arrived < len(home.serves)
+    slow.bytes_per_second = None
     assert move.over()["R0"] is None
     assert slow.received == home.serves
 

@@ -48,6 +48,7 @@ OURS = Replica(ID, "A", replica_id=ID, made=True)
 THEIRS = Replica(ID, "A", replica_id=ID)
 QUEUED = dataclasses.replace(HOME, status="queued", size=None, os_hash_value=None)
 OTHER_BYTES = dataclasses.replace(HOME, os_hash_value="other")
+UNPROTECT = Patch((Op("replace", "protected", False),))
 GONE = "the home image is deleted"
 WRONG = "its bytes differ from the home image's"
 
@@ -95,6 +96,20 @@ def clash(reason: str) -> Clash:
             [Delete("forced by an operator: it is queued, without data")],
         ),
         (HOME, but(QUEUED, status="killed"), OURS, {}, [Delete("the region's image was killed")]),
+        (
+            HOME,
+            but(QUEUED, status="killed", protected=True),
+            OURS,
+            {},
+            [UNPROTECT, Delete("the region's image was killed")],
+        ),
+        (
+            HOME,
+            but(QUEUED, status="saving", protected=True),
+            OURS,
+            {"stuck": True},
+            [UNPROTECT, Delete("the region's image was stuck in saving")],
+        ),
         (QUEUED, QUEUED, OURS, {}, []),
         (QUEUED, QUEUED, THEIRS, {}, []),
         # being written
@@ -130,7 +145,7 @@ def clash(reason: str) -> Clash:
             but(OTHER_BYTES, protected=True),
             OURS,
             {},
-            [Patch((Op("replace", "protected", False),)), Delete(WRONG)],
+            [UNPROTECT, Delete(WRONG)],
         ),
         (HOME, OTHER_BYTES, THEIRS, {}, [clash(WRONG)]),
         (
@@ -163,7 +178,7 @@ def clash(reason: str) -> Clash:
             but(protected=True),
             OURS,
             {},
-            [Patch((Op("replace", "protected", False),)), Delete(GONE)],
+            [UNPROTECT, Delete(GONE)],
         ),
         (None, HOME, THEIRS, {}, []),
         (None, HOME, THEIRS, {"force": True}, []),
