@@ -33,6 +33,7 @@ from glancesync.states import ENDED, SETTLED, ReplicaState, TaskKind
 
 LOG = logging.getLogger(__name__)
 
+_OFF = "synchronization is off (sync_strategy = None)"
 ABSENT = "absent"  # stands for the fingerprint of a home image that is not there
 
 
@@ -67,8 +68,13 @@ class Executor:
         """
         replication: Replication | None = None
         try:
+            changes: Changes
+            outcome: Outcome
             if task.kind is TaskKind.IMAGE:
                 changes, outcome = self._image(task)
+            elif not self._strategy.active:
+                changes, outcome = Changes(), Snooze(self._policy.cap, _OFF)
+                bundle.leave()
             else:
                 replication = Replication(
                     task, bundle, lost, self._queue, self._replicas, self._services, self._settings
@@ -88,7 +94,7 @@ class Executor:
         outcome = self._policy.decide(error, task.attempt, self._random())
         said = outcome.error if isinstance(outcome, Retry) else outcome.reason
         LOG.info("%s: attempt %d: %s", task.key, task.attempt + 1, said)
-        replica = None if replication is None else replication.after(error, said)
+        replica = None if replication is None else replication.after(error, outcome, said)
         notes = (Note("failed", said, task.region),)
         try:
             self._queue.commit(task, Changes(replica=replica, notes=notes), outcome)
@@ -102,7 +108,7 @@ class Executor:
             return Changes(), Done("home has no such image")
         record = observed(task.image_id, image, old)
         if not self._strategy.active:
-            return Changes(image=record), Done("synchronization is off (sync_strategy = None)")
+            return Changes(image=record), Done(_OFF)
         regions = self._places(task, image, record)
         asks = tuple(
             Ask(

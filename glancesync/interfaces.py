@@ -32,9 +32,6 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Seconds since some fixed point."""
 
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Ask:
@@ -144,7 +141,17 @@ class ImageService(Protocol):
         """The image with its members; None if Glance says that there is none."""
 
     def confirm_absent(self, image_id: str) -> bool:
-        """True only if a complete, clean listing does not hold the image either (P4)."""
+        """True only if a complete, clean listing, seen as an admin, does not hold it either (P4).
+
+        Credential: see :meth:`require_admin`.
+        """
+
+    def require_admin(self) -> None:
+        """Credential, if the region does not show us the images of all projects.
+
+        To whom an image is hidden, Glance says that there is none; so an absence that contradicts
+        what is known is believed only after this.
+        """
 
     def create(self, image: Image) -> None:
         """Make an image record without data. Conflict: the id is or was in use."""

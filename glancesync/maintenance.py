@@ -34,6 +34,12 @@ class Discovery:
         self._catalog = catalog
         self._record = record
         self._said: str | None = None
+        self._known = threading.Event()
+
+    def wait(self, stopping: threading.Event) -> None:
+        """Return when the regions are known, or ``stopping`` is set."""
+        while not self._known.wait(0.5) and not stopping.is_set():
+            continue
 
     def look(self) -> bool:
         """Look once; False if Keystone did not answer.
@@ -51,6 +57,7 @@ class Discovery:
             LOG.info("Keystone answers again")
             self._said = None
         new = self._record(self._catalog.endpoints, self._catalog.home)
+        self._known.set()
         if new:
             LOG.info("new regions: %s (home is %s)", ", ".join(new), self._catalog.home)
         return True
@@ -58,7 +65,9 @@ class Discovery:
     def keep_looking(self, interval: float, stopping: threading.Event) -> None:
         """Look every ``interval`` seconds until ``stopping``; sooner while Keystone is silent."""
         answered = True
-        while not stopping.wait(interval if answered else min(interval, 5.0)):
+        while not stopping.wait(
+            interval if self._known.is_set() and answered else min(interval, 5.0)
+        ):
             try:
                 answered = self.look()
             except ConfigurationError as error:

@@ -22,7 +22,7 @@ from glancesync.interfaces import (
     Target,
     Transport,
 )
-from glancesync.model import Done, Image, Outcome, Replica, Snooze, Task
+from glancesync.model import Done, Image, Outcome, Replica, Retry, Snooze, Task
 from glancesync.planner import Action, Op
 from glancesync.retry import snooze_delay
 from glancesync.states import ReplicaState, TaskKind
@@ -84,6 +84,8 @@ class Replication:
             for _ in range(MAX_ROUNDS):
                 desired = self._desired(home)
                 observed = self._service.get(self._replica_id)
+                if observed is None and self.replica.made:
+                    self._service.require_admin()
                 actions = planner.plan(
                     desired,
                     observed,
@@ -107,10 +109,12 @@ class Replication:
         finally:
             self._leave()
 
-    def after(self, error: Exception, said: str) -> Replica:
+    def after(self, error: Exception, outcome: Retry | Snooze, said: str) -> Replica:
         """The record of the replica after ``error``."""
         clash = isinstance(error, Conflict) and not self.replica.made
         state = ReplicaState.CONFLICT if clash else ReplicaState.FAILED
+        if isinstance(outcome, Snooze):
+            state = ReplicaState.PENDING
         return dataclasses.replace(self.replica, state=state, last_error=said)
 
     @property
@@ -175,6 +179,7 @@ class Replication:
             if self._service.get(image.id) is not None:
                 self._record(made=False)  # somebody else was faster; look again
                 return
+            self._service.require_admin()
             self._create_mapped(image)
 
     def _create_mapped(self, image: Image) -> None:

@@ -34,9 +34,6 @@ class SystemClock:
     def monotonic(self) -> float:
         return time.monotonic()
 
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
-
 
 @dataclasses.dataclass(frozen=True)
 class Engine:

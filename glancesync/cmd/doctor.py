@@ -62,7 +62,7 @@ def examine(conf: cfg.ConfigOpts) -> Iterator[Finding]:
         yield False, "home", str(error)
     for name, url in sorted(endpoints.items()):
         service = GlanceImages(name, session, conf[CREDENTIALS].interface)
-        yield from _region(conf, session, service, name, url, is_home=name == home)
+        yield from _region(conf, service, name, url, is_home=name == home)
 
 
 def _configuration(conf: cfg.ConfigOpts) -> Iterator[Finding]:
@@ -110,7 +110,6 @@ def _roles(session: Session) -> Finding:
 
 def _region(
     conf: cfg.ConfigOpts,
-    session: Session,
     service: ImageService,
     name: str,
     url: str,
@@ -132,27 +131,15 @@ def _region(
     yield from _skew(name, response.headers.get("Date"))
     try:
         methods = service.import_methods()
-        with translated(name, "list the images of all projects"):
-            answer = session.get(
-                "/v2/info/stores/detail",
-                endpoint_filter={
-                    "service_type": "image",
-                    "region_name": name,
-                    "interface": conf[CREDENTIALS].interface,
-                },
-                raise_exc=False,
-            )
     except RegionError as error:
-        yield (
-            False,
-            name,
-            f"{error.message}; compare [keystone_authtoken] of its glance-api.conf with Keystone",
-        )
+        advice = "compare [keystone_authtoken] of its glance-api.conf with Keystone"
+        yield False, name, f"{error.message}; {advice}"
         return
-    if answer.status_code == 403:
-        yield False, name, "does not treat us as an admin; check its policy and our roles"
-    else:
+    try:
+        service.require_admin()
         yield True, name, "treats us as an admin"
+    except RegionError as error:
+        yield False, name, error.message
     if not is_home and "pull" in conf.transports and "glance-download" not in methods:
         yield (
             False,

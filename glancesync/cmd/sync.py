@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import eventlet.wsgi
@@ -132,21 +132,24 @@ class Daemon:
             raise broken(self._conf, "DEFAULT", "bind_port", said) from error
 
     def _start_engine(self, engine: wiring.Engine) -> list[threading.Thread]:
-        """The first look at the catalog decides whether the configuration can work at all."""
-        pause = 1.0
-        while not engine.discovery.look() and not self._told_to_stop:
-            if self._app is not None:
-                break  # hints can be taken without Keystone's catalog; keep looking meanwhile
-            time.sleep(pause)
-            pause = min(30.0, pause * 2)
-        loops: list[Callable[[], None]] = [
-            engine.worker.serve,
-            engine.worker.keep_alive,
-            functools.partial(
-                engine.discovery.keep_looking, self._conf.catalog_interval, self._stopping
-            ),
+        """The first look at the catalog decides whether the configuration can work at all.
+
+        While Keystone is silent hints are taken, but no task is claimed: none could succeed.
+        """
+        known = engine.discovery.look()
+
+        def serve() -> None:
+            if not known:
+                engine.discovery.wait(self._stopping)
+            engine.worker.serve()
+
+        look = functools.partial(
+            engine.discovery.keep_looking, self._conf.catalog_interval, self._stopping
+        )
+        threads = [
+            threading.Thread(target=loop, daemon=True)
+            for loop in (serve, engine.worker.keep_alive, look)
         ]
-        threads = [threading.Thread(target=loop, daemon=True) for loop in loops]
         for thread in threads:
             thread.start()
         return threads

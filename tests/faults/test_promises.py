@@ -9,13 +9,14 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from devcloud import Cloud
 from tests.faults.proxy import Proxy
 from tests.functional.estate import Estate, random_bytes
-from tests.functional.test_regions import sync_with
+from tests.functional.test_regions import region_with, sync_with
 from tests.functional.wait import until
 
 
@@ -134,6 +135,71 @@ def test_p4_a_home_that_is_down_deletes_nothing(estate: Estate) -> None:
     finally:
         estate.cloud.start("glance-RegionOne")
     estate.settled()
+    estate.follows(image)
+
+
+@pytest.mark.parametrize("region", ["RegionOne", "RegionThree"])
+def test_p4_a_glance_that_hides_images_from_us_deletes_nothing(
+    estate: Estate, tmp_path: Path, region: str
+) -> None:
+    """A Glance says 404 of what one may not see: no reason to delete, nor to make it anew."""
+    image = estate.create(visibility="private")
+    estate.follows(image)
+    estate.settled()
+    policy = tmp_path / "policy.yaml"
+    policy.write_text('"context_is_admin": "role:nobody-has-this"\n')
+    with region_with(estate, region, oslo_policy__policy_file=str(policy)):
+        assert estate.sync("POST", f"/v1/images/{image}/sync")[0] == 202
+
+        def failed() -> bool:
+            _, body = estate.sync("GET", f"/v1/tasks?image_id={image}")
+            return any("treat us as an admin" in (task["reason"] or "") for task in body["tasks"])
+
+        until(failed, 60, "somebody says why")
+    assert estate.sync("POST", f"/v1/images/{image}/sync")[0] == 202
+    estate.follows(image)
+    for name in estate.others:
+        replica = estate.reaches(image, name, "in_sync")
+        assert (replica["replica_id"], replica["made_by_us"]) == (image, True)
+
+
+def test_a_strategy_of_none_stops_what_is_queued(estate: Estate) -> None:
+    estate.cloud.stop("glance-RegionThree")
+    try:
+        image = estate.create()
+        estate.follows(image, ["RegionTwo"])
+        estate.reaches(image, "RegionThree", "failed")
+        with sync_with(estate, sync_strategy="None"):
+            estate.cloud.start("glance-RegionThree")
+            estate.home.images.update(image, name="changed while it was off")
+            assert (
+                estate.sync("POST", f"/v1/images/{image}/sync", json={"regions": ["RegionThree"]})[
+                    0
+                ]
+                == 202
+            )
+
+            def put_off() -> bool:
+                _, body = estate.sync("GET", f"/v1/tasks?image_id={image}&region=RegionThree")
+                return any("is off" in (task["reason"] or "") for task in body["tasks"])
+
+            until(put_off, 60, "the task is put off")
+            assert estate.read("RegionThree", image) is None
+    finally:
+        estate.cloud.start("glance-RegionThree")
+    assert estate.sync("POST", f"/v1/images/{image}/sync")[0] == 202
+    estate.follows(image)
+
+
+def test_a_start_without_keystone(estate: Estate) -> None:
+    """Hints are taken as soon as tokens can be checked; tasks wait for the catalog."""
+    estate.cloud.stop("glance-sync")
+    estate.cloud.stop("keystone")
+    try:
+        estate.cloud.start("glance-sync")
+    finally:
+        estate.cloud.start("keystone")
+    image = estate.create()
     estate.follows(image)
 
 

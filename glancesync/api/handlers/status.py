@@ -10,6 +10,14 @@ from glancesync.api.schemas import NO_QUERY
 from glancesync.states import ReplicaState, TaskState
 
 _OPEN = (TaskState.READY, TaskState.RUNNING, TaskState.FAILED)
+#: Replica states of what is not (yet) as it should be, whether or not a task works on it.
+_BEHIND = (
+    ReplicaState.PENDING,
+    ReplicaState.COPYING,
+    ReplicaState.FAILED,
+    ReplicaState.CONFLICT,
+)
+
 #: Replica states that want a person's eye.
 _TROUBLE = (ReplicaState.FAILED, ReplicaState.CONFLICT, ReplicaState.PARTIAL)
 
@@ -30,7 +38,8 @@ def show(call: Call) -> Answer:
                 "tasks": {state.value: backlog.get(state, 0) for state in _OPEN},
                 "oldest_seconds": round(backlog.get("oldest_seconds", 0.0), 3),
                 "bytes_behind": counts["bytes_behind"].get(region.name, 0),
-                "in_sync": not any(backlog.get(state) for state in _OPEN),
+                "in_sync": not any(backlog.get(state) for state in _OPEN)
+                and not any(replicas.get(state) for state in _BEHIND),
                 "needs_human": {
                     state.value: replicas[state] for state in _TROUBLE if replicas.get(state)
                 },
