@@ -64,10 +64,8 @@ class Discovery:
 
     def keep_looking(self, interval: float, stopping: threading.Event) -> None:
         """Look every ``interval`` seconds until ``stopping``; sooner while Keystone is silent."""
-        answered = True
-        while not stopping.wait(
-            interval if self._known.is_set() and answered else min(interval, 5.0)
-        ):
+        answered = self._known.is_set()
+        while not stopping.wait(interval if answered else min(interval, 5.0)):
             try:
                 answered = self.look()
             except ConfigurationError as error:
