@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import threading
 import uuid
 from collections.abc import Callable, Sequence
@@ -26,6 +27,8 @@ from glancesync.model import Done, Image, Outcome, Replica, Retry, Snooze, Task
 from glancesync.planner import Action, Op
 from glancesync.retry import snooze_delay
 from glancesync.states import ReplicaState, TaskKind
+
+LOG = logging.getLogger(__name__)
 
 #: Looks at a region in one run; a replica that needs more is fighting somebody else.
 MAX_ROUNDS = 8
@@ -249,7 +252,10 @@ class Replication:
             nonlocal noted_at
             if clock.monotonic() - noted_at >= _REPORT_EVERY:
                 noted_at = clock.monotonic()
-                self._replicas.progress(self._task.image_id, self._task.region, done, home.size)
+                try:
+                    self._replicas.progress(self._task.image_id, self._task.region, done, home.size)
+                except Exception as error:  # a figure for people is no reason to stop the bytes
+                    LOG.warning("could not note the progress of %s: %s", self._task.key, error)
 
         return report
 

@@ -19,9 +19,6 @@ metadata = sa.MetaData(
     }
 )
 
-#: Written into the database by the first revision, so that a foreign database is recognised.
-MARK = "glancesync journal"
-
 BigKey = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 Time: sa.Double[float] = sa.Double()
 Id = sa.String(36)
@@ -32,6 +29,7 @@ def _in(column: str, values: type[TaskState] | type[ReplicaState] | type[TaskKin
     return f"{column} IN ({', '.join(repr(v.value) for v in values)})"
 
 
+# Stays empty: that it is there tells a journal from the database of another program.
 mark = sa.Table("journal_mark", metadata, sa.Column("mark", sa.String(32), primary_key=True))
 
 image = sa.Table(
@@ -90,7 +88,7 @@ task = sa.Table(
     sa.Column("region", Name, nullable=False),
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("priority", sa.Integer, nullable=False),
-    sa.Column("asked", sa.Integer, nullable=False),
+    sa.Column("asked", sa.BigInteger, nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("force", sa.Boolean(create_constraint=False), nullable=False),
     sa.Column("due_at", Time, nullable=False),

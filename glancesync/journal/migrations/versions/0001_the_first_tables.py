@@ -119,7 +119,7 @@ def upgrade() -> None:
         sa.Column("region", sa.String(length=255), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("priority", sa.Integer(), nullable=False),
-        sa.Column("asked", sa.Integer(), nullable=False),
+        sa.Column("asked", sa.BigInteger(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("force", sa.Boolean(), nullable=False),
         sa.Column("due_at", sa.Double(), nullable=False),
