@@ -39,7 +39,7 @@ sender_opts = [
         default=10000,
         min=1,
         help="How many changed images are remembered while the server cannot be reached. Further "
-        "ones are counted and dropped; the server's next audit finds them.",
+        "ones are counted and dropped, and followed when they change again.",
     ),
     cfg.IntOpt(
         "batch_size",

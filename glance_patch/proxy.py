@@ -42,7 +42,7 @@ class Teller:
         except Exception:
             self.failures += 1
             if self.failures == 1:
-                LOG.exception("glance_sync cannot note changes; only the server's audits find them")
+                LOG.exception("glance_sync cannot note changes; images must be synced by hand")
 
 
 class ImageRepoProxy(glance.domain.proxy.Repo):  # type: ignore[misc]

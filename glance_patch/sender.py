@@ -6,8 +6,8 @@ One daemon thread per process sends what has gathered. What could not be sent st
 where further changes of the same image merge with it, so memory is bounded by ``queue_size`` and a
 server that was away is told about each changed image once.
 
-A hint that is lost here (queue full, process killed) costs delay, not correctness: the server's
-audit finds the difference.
+A hint that is lost here (queue full, process killed) costs delay, not correctness: whatever makes
+the server look at the image again, its next change at the latest, brings all that was missed.
 """
 
 from __future__ import annotations

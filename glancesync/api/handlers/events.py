@@ -33,5 +33,5 @@ def create(call: Call) -> Answer:
         ]
     )
     if body.get("dropped"):
-        LOG.warning("a hook had to drop %d hints since its Glance started", body["dropped"])
+        LOG.warning("a hook had to drop %d hints since it last got through", body["dropped"])
     return 202, {"accepted": len(events)}
