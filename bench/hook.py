@@ -64,6 +64,7 @@ def main() -> None:
         "goal_ms": GOAL_MS,
         "glance": arguments.glance_version,
         "cores": os.cpu_count(),
+        "load": [round(load, 1) for load in os.getloadavg()],
         "requests": arguments.requests,
         "rounds": arguments.rounds,
         "offer_us": round(offer_cost() * 1e6, 2),
@@ -195,16 +196,22 @@ def offer_cost(hints: int = 100_000) -> float:
 
 
 def show(result: dict[str, Any]) -> None:
+    rows = result["rows"]
     print(
         f"\n{'server':8} {'call':7} {'':4} {'without':>8} {'with':>8} {'added':>7} {'noise':>7}  ms"
     )
-    for line in result["rows"]:
+    for line in rows:
+        alike = [other for other in rows if other["quantile"] == line["quantile"]]
+        noise = max(abs(other["noise_ms"]) for other in alike)
+        verdict = ""
+        if line["added_ms"] > GOAL_MS:
+            verdict = "above the goal" if line["added_ms"] > noise else "lost in the noise"
         print(
             f"{line['server']:8} {line['call']:7} {line['quantile']:4} {line['without_ms']:8.2f} "
-            f"{line['with_ms']:8.2f} {line['added_ms']:7.2f} {line['noise_ms']:7.2f} "
-            f"{'' if line['added_ms'] <= GOAL_MS else ' above the goal'}"
+            f"{line['with_ms']:8.2f} {line['added_ms']:7.2f} {line['noise_ms']:7.2f}  {verdict}"
         )
     print(f"goal: at most {GOAL_MS} ms more; noting one change: {result['offer_us']} us")
+    print(f"load {result['load'][0]} on {result['cores']} cores")
 
 
 if __name__ == "__main__":
