@@ -30,6 +30,8 @@ class Estate:
         self.home = self.glances[cloud.home]
         self.others = [name for name in cloud.names if name != cloud.home]
         self.made: list[str] = []
+        for name in cloud.names:  # learn the endpoints now, before a test sends others elsewhere
+            self.read(name, str(uuid.uuid4()))
 
     # -- at home ----------------------------------------------------------------------------------
 

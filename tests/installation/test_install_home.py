@@ -250,6 +250,8 @@ class Hanging:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            # A test run in the background of a shell ignores SIGINT, and so would the installer.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         deadline = time.monotonic() + 30
         while not (started.exists() and started.read_text()):

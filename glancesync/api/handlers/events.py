@@ -25,7 +25,7 @@ def create(call: Call) -> Answer:
     call.journal.hint(
         [
             Hint(
-                event["image_id"].lower(),
+                event["image_id"],
                 Actor.from_dict(event.get("actor") or {}),
                 int(event.get("merged", 1)),  # JSON Schema calls 2.0 an integer
             )

@@ -77,7 +77,7 @@ def visible_project(call: Call, wanted: str | None) -> str | None:
 
 
 def _image_id(call: Call) -> str:
-    image_id = call.params["id"].lower()
+    image_id = call.params["id"]
     if not re.fullmatch(IMAGE_ID["pattern"], image_id):
         raise BadRequest(f"{call.params['id']!r} is not the id of an image")
     return image_id
