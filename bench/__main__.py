@@ -8,6 +8,7 @@ import argparse
 import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 
 from bench import fanout, hints, memory, metadata, report, stage, upload
@@ -50,6 +51,9 @@ def _run(name: str, *, quick: bool) -> bool:
         found = BENCHES[name](quick)
     except (DevcloudError, stage.BenchError) as error:
         print(f"{name}: {error}", file=sys.stderr)
+        return False
+    except Exception:  # of a client; the benches that follow may still be done
+        traceback.print_exc()
         return False
     report.write(found, quick=quick, load=(before, _load()))
     print(f"\n{report.show(found)}", flush=True)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Resident memory of glance-sync and of its mover while a large image is copied."""
 
-import contextlib
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +25,8 @@ def run(quick: bool) -> Report:
         images = {
             name: _image(cloud, length) for name, length in (("small", SMALL), ("large", size))
         }
-        _cancel_tasks(cloud)
+        # Each copy is asked for when its turn comes.
+        stage.cancel_tasks(cloud)
         stage.enable(cloud, dict.fromkeys(cloud.names[1:], True))
         for number, region in enumerate(cloud.names[1:]):
             stage.say(f"run {number + 1} of {RUNS}")
@@ -73,14 +73,6 @@ def _image(cloud: Cloud, size: int) -> str:
     return image
 
 
-def _cancel_tasks(cloud: Cloud) -> None:
-    """Forget what waits for closed regions: each copy is asked for when its turn comes."""
-    session = cloud.session()
-    for row in stage.rows(cloud, "SELECT id FROM task WHERE open_key IS NOT NULL"):
-        session.post(f"{cloud.sync_url}/v1/tasks/{row['id']}/cancel")
-    stage.wait_idle(cloud)
-
-
 def _copy(cloud: Cloud, image: str, region: str) -> tuple[int, int]:
     """The peaks of glance-sync and of the mover, in bytes, while *region* gets *image*."""
     session = cloud.session()
@@ -116,7 +108,7 @@ class Watch:
     def _look(self) -> None:
         while not self._over.wait(_POLL):
             self.daemon = max(self.daemon, _rss(_status(self._pid), "VmRSS"))
-            for child in _children(self._pid):
+            for child in stage.children(self._pid):
                 # Its own high-water mark, which began anew when it became the mover.
                 if b"mover.py" in _read(child, "cmdline"):
                     self.mover = max(self.mover, _rss(_status(child), "VmHWM"))
@@ -125,14 +117,6 @@ class Watch:
 def mib(size: float) -> float:
     """Bytes as MiB."""
     return round(size / stage.MIB, 1)
-
-
-def _children(pid: int) -> list[int]:
-    found = []
-    for task in Path(f"/proc/{pid}/task").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            found += [int(child) for child in (task / "children").read_text().split()]
-    return found
 
 
 def _read(pid: int, name: str) -> bytes:

@@ -141,6 +141,28 @@ def settle_disk() -> None:
     os.sync()
 
 
+def cpu_seconds(cloud: Cloud, service: str) -> float:
+    """The processor time a service has used until now: all its processes, ended ones as well."""
+    ticks = 0
+    todo = [cloud.pid(service) or 0]
+    for pid in todo:
+        with contextlib.suppress(OSError):
+            # utime, stime, and those of children that have ended (proc(5))
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += sum(int(field) for field in fields[11:15])
+        todo += children(pid)
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def children(pid: int) -> list[int]:
+    """The live children of a process."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            found += [int(child) for child in (task / "children").read_text().split()]
+    return found
+
+
 # -- the journal, read directly: watching must not cost what is watched -----------------------
 
 
@@ -183,6 +205,20 @@ def enable(cloud: Cloud, regions: Mapping[str, bool]) -> None:
     session = cloud.session()
     for name, enabled in regions.items():
         session.patch(f"{cloud.sync_url}/v1/regions/{name}", json={"enabled": enabled})
+
+
+def hint(cloud: Cloud, image: str) -> None:
+    """Say that an image changed, as the hook does."""
+    session = cloud.session("glance")
+    session.post(f"{cloud.sync_url}/v1/events", json={"events": [{"image_id": image}]})
+
+
+def cancel_tasks(cloud: Cloud) -> None:
+    """Forget what waits for closed regions."""
+    wait_idle(cloud)
+    session = cloud.session()
+    for row in rows(cloud, "SELECT id FROM task WHERE open_key IS NOT NULL"):
+        session.post(f"{cloud.sync_url}/v1/tasks/{row['id']}/cancel")
 
 
 def wait_idle(cloud: Cloud, timeout: float = 60) -> None:
