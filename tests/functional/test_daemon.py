@@ -179,8 +179,10 @@ def test_sighup_reloads(estate: Estate) -> None:
         until(lambda: "was not reloaded" in log.read_text(), 10, "the refusal is logged")
         assert cloud.pid("glance-sync") == pid
     finally:
+        reloads = log.read_text().count("configuration reloaded")
         cloud.sync_config.write_text(before)
         os.kill(pid, signal.SIGHUP)
+    until(lambda: log.read_text().count("configuration reloaded") > reloads, 10, "it is as before")
     estate.home.images.update(image, foo="3")
     estate.follows(image)
 
