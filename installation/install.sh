@@ -16,6 +16,7 @@
 # never put back as a whole, only our part of it is taken out.
 set -Eeuo pipefail
 umask 022
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin  # runuser; Debian's su leaves them out
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 checkout=$(dirname -- "$here")
