@@ -205,7 +205,7 @@ class Cloud(Layout):
         taken = [
             f"port {service.port} (for {service.name}) is taken by {ports.owner(service.port)}"
             for service in services or self._services().values()
-            if not service.process.members() and ports.is_taken(service.port)
+            if not service.process.members() and ports.is_kept(service.port)
         ]
         if taken:
             advice = "stop that, or choose other ports with --base-port"

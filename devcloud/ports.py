@@ -4,6 +4,7 @@
 import os
 import random
 import socket
+import time
 from pathlib import Path
 
 from devcloud.errors import DevcloudError
@@ -22,6 +23,20 @@ def is_taken(port: int) -> bool:
             probe.listen(1)
         except OSError:
             return True
+    return False
+
+
+def is_kept(port: int, patience: float = 5.0) -> bool:
+    """Whether *port* is taken, and stays so.
+
+    The threads of a killed process end one after the other: its port can outlive the process that
+    one sees. So a port that nobody seems to hold is given *patience* seconds.
+    """
+    deadline = time.monotonic() + patience
+    while is_taken(port):
+        if listeners(port) or time.monotonic() > deadline:
+            return True
+        time.sleep(0.05)
     return False
 
 
