@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 
 from glancesync.errors import RegionError, Transient
-from glancesync.interfaces import Source, Target, Transport
+from glancesync.interfaces import Lost, Source, Target, Transport
 from glancesync.model import Image
 
 LOG = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ class _Seat:
     """One target in a meeting."""
 
     target: Target
-    lost: threading.Event
+    lost: Lost
     settled: threading.Event = dataclasses.field(default_factory=threading.Event)
     error: RegionError | None = None
 
@@ -68,9 +68,7 @@ class Bundle:
             self._expected -= 1
             self._changed.notify_all()
 
-    def transfer(
-        self, transport: Transport, source: Source, target: Target, lost: threading.Event
-    ) -> None:
+    def transfer(self, transport: Transport, source: Source, target: Target, lost: Lost) -> None:
         """Bring the bytes to ``target``, together with others that are ready to.
 
         Called at most once by a task, which then counts as having left.

@@ -1,19 +1,19 @@
 """One task: look, decide, act, look again, record.
 
 An *image task* looks at the home image and asks for replica tasks where the strategy wants a
-replica that is not up to date. A *replica task* is run by :mod:`glancesync.replication`. Both end
-in exactly one commit that concludes the task and records what came of it (P2).
+replica that is not up to date. A *replica task* is run by :mod:`glancesync.replication`, the tasks
+that never end by :mod:`glancesync.reconciler`. Each ends in exactly one commit that concludes the
+task and records what came of it (P2).
 """
 
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from glancesync.bundle import Bundle
 from glancesync.errors import LeaseLost, RegionError, Transient
-from glancesync.interfaces import Ask, Changes, ImageService, Note, Queue, Replicas, Services
+from glancesync.interfaces import Ask, Changes, ImageService, Lost, Note, Queue, Replicas, Services
 from glancesync.model import (
     Done,
     Image,
@@ -24,6 +24,7 @@ from glancesync.model import (
     Retry,
     Snooze,
     Task,
+    priority_for,
 )
 from glancesync.placement.strategies import Strategy
 from glancesync.planner import REFERENCES
@@ -32,6 +33,9 @@ from glancesync.retry import RetryPolicy, snooze_delay
 from glancesync.states import ENDED, SETTLED, ReplicaState, TaskKind
 
 LOG = logging.getLogger(__name__)
+
+#: Runs a task that never ends.
+Periodic = Callable[[Task, Lost], tuple[Changes, Outcome]]
 
 _OFF = "synchronization is off (sync_strategy = None)"
 ABSENT = "absent"  # stands for the fingerprint of a home image that is not there
@@ -52,6 +56,7 @@ class Executor:
         policy: RetryPolicy,
         settings: Settings,
         random: Callable[[], float],
+        periodic: Mapping[TaskKind, Periodic],
     ) -> None:
         self._queue = queue
         self._replicas = replicas
@@ -60,8 +65,9 @@ class Executor:
         self._policy = policy
         self._settings = settings
         self._random = random
+        self._periodic = periodic
 
-    def run(self, task: Task, bundle: Bundle, lost: threading.Event) -> RegionError | None:
+    def run(self, task: Task, bundle: Bundle, lost: Lost) -> RegionError | None:
         """Run a claimed task to its conclusion; return what went wrong with a region, if so.
 
         :param lost: set by the worker when the lease is gone
@@ -72,6 +78,8 @@ class Executor:
             outcome: Outcome
             if task.kind is TaskKind.IMAGE:
                 changes, outcome = self._image(task)
+            elif task.kind in self._periodic:
+                changes, outcome = self._periodic[task.kind](task, lost)
             elif not self._strategy.active:
                 changes, outcome = Changes(), Snooze(self._policy.cap, _OFF)
                 bundle.leave()
@@ -115,10 +123,11 @@ class Executor:
                 TaskKind.REPLICA,
                 task.image_id,
                 region,
-                priority=task.priority,
+                priority=priority_for(task.priority, image.size if image else None),
                 actor=task.actor,
                 urgent=task.priority <= Priority.USER,
                 force=task.force,
+                verify=task.verify,
             )
             for region in regions
         )
@@ -144,11 +153,12 @@ class Executor:
         return sorted(
             name
             for name in wanted
-            if task.priority <= Priority.USER or _behind(known.get(name), record)
+            if task.priority <= Priority.USER or behind(known.get(name), record)
         )
 
 
-def _behind(replica: Replica | None, record: ImageRecord) -> bool:
+def behind(replica: Replica | None, record: ImageRecord) -> bool:
+    """True unless the replica is what home's image was when last looked."""
     if replica is None or replica.observed_generation < record.generation:
         return True
     return replica.state not in SETTLED | {ReplicaState.WAITING}
@@ -196,6 +206,7 @@ def observed(image_id: str, image: Image | None, old: ImageRecord | None) -> Ima
         owner=image.owner,
         status=image.status,
         size=image.size,
+        os_hash_value=image.os_hash_value,
         **references,
         changed_at=0.0,
         observed_at=0.0,

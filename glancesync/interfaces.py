@@ -14,16 +14,26 @@ from typing import Protocol
 from glancesync.errors import RegionError
 from glancesync.model import (
     Actor,
+    Audit,
+    Finding,
     Image,
     ImageRecord,
     Outcome,
     Priority,
     Region,
     Replica,
+    ReplicaView,
     Task,
 )
 from glancesync.planner import Op
-from glancesync.states import TaskKind
+from glancesync.states import FindingKind, TaskKind
+
+
+class Lost(Protocol):
+    """Says whether a task is still its worker's."""
+
+    def is_set(self) -> bool:
+        """True if the lease is lost: start nothing more."""
 
 
 class Clock(Protocol):
@@ -45,15 +55,17 @@ class Ask:
     count: int = 1
     urgent: bool = False  # due now, also in the middle of a backoff
     force: bool = False
+    verify: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Note:
-    """A line for the event log."""
+    """A line for the event log; ``image_id`` is the task's unless given."""
 
     what: str
     detail: str = ""
     region: str = ""
+    image_id: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,10 +73,16 @@ class Changes:
     """What a task writes, in one transaction.
 
     ``pending``: regions in which a replica of the task's image is to be shown as pending.
+    ``audit``: all but its ``watched_to``; its times become the database's now when it ends.
+    ``settled``: kinds of findings about the task's region that are dealt with and forgotten.
     """
 
     image: ImageRecord | None = None
     replica: Replica | None = None
+    audit: Audit | None = None
+    watched_to: str | None = None
+    settled: frozenset[FindingKind] = frozenset()
+    findings: tuple[Finding, ...] = ()
     pending: tuple[str, ...] = ()
     notes: tuple[Note, ...] = ()
     asks: tuple[Ask, ...] = ()
@@ -74,11 +92,12 @@ class Queue(Protocol):
     """Durable tasks with leases. All times are the database's."""
 
     def claim(
-        self, owner: str, *, lease: float, limit: int, closed: Collection[str] = ()
+        self, owner: str, *, lease: float, limit: int, regions: Collection[str]
     ) -> list[Task]:
         """Take the most urgent due task, and with it the due replica tasks of the same image.
 
-        Never two owners the same task. Tasks of ``closed`` regions stay.
+        Never two owners the same task. Only tasks of ``regions`` are taken ("" are image tasks),
+        at the most one of each, and ``limit`` in all.
         """
 
     def renew(self, tasks: Iterable[Task], *, lease: float) -> set[int]:
@@ -94,8 +113,21 @@ class Queue(Protocol):
     def release(self, tasks: Iterable[Task]) -> None:
         """Give claimed tasks back untouched, at no cost; those lost already are passed over."""
 
-    def rescue(self) -> int:
-        """Make the tasks of expired leases ready again; return how many."""
+    def rescue(self, fast_attempts: int, pause: float) -> int:
+        """Make the tasks of expired leases ready again; return how many.
+
+        It counts as a failed attempt; from the ``fast_attempts``-th on they rest for ``pause``
+        seconds first.
+        """
+
+
+@dataclasses.dataclass(frozen=True)
+class Placed:
+    """A replica that a region should hold, and its image."""
+
+    replica: Replica
+    image: ImageRecord
+    busy: bool  # a task for it is open
 
 
 class Replicas(Protocol):
@@ -123,6 +155,37 @@ class Replicas(Protocol):
         """Note how many bytes have arrived."""
 
 
+class Baselines(Protocol):
+    """What the reconciler compares regions with. Ids are ordered as :func:`sorted` does."""
+
+    def audit(self, region: str) -> Audit:
+        """How far the reconciler is with a region."""
+
+    def present_images(self, after: str, until: str | None) -> list[ImageRecord]:
+        """The images home had when last looked, with ``after < id <= until``."""
+
+    def images_by_id(self, image_ids: Collection[str]) -> dict[str, ImageRecord]:
+        """The records of some images."""
+
+    def images_by_hash(self, hashes: Collection[str]) -> list[ImageRecord]:
+        """The images home had when last looked whose bytes have one of these hashes."""
+
+    def placed(self, region: str, after: str, until: str | None) -> list[Placed]:
+        """The replicas thought to be in ``region``, with ``after < id there <= until``."""
+
+    def placed_as(self, region: str, replica_ids: Collection[str]) -> list[Placed]:
+        """The replicas thought to be in ``region`` under these ids."""
+
+    def replicas_for(self, image_ids: Collection[str]) -> list[ReplicaView]:
+        """All records of replicas of some images."""
+
+    def findings(self, region: str, kinds: Collection[FindingKind]) -> list[Finding]:
+        """What audits of ``region`` have left."""
+
+    def known(self, region: str) -> int:
+        """How many images home has, or how many replicas a region; for proportions."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Endpoint:
     """How to reach an image's ``/file`` in a Glance. Holds a token: never log it."""
@@ -139,6 +202,17 @@ class ImageService(Protocol):
 
     def get(self, image_id: str) -> Image | None:
         """The image with its members; None if Glance says that there is none."""
+
+    def page(
+        self, *, hidden: bool, after: str | None = None, updated_since: str | None = None
+    ) -> Page:
+        """Images of all projects, without their members.
+
+        By id, those after the id ``after``; or with ``updated_since`` by time of change.
+        """
+
+    def members(self, image_id: str) -> dict[str, str] | None:
+        """Project -> status; None if the image is gone or not shared (any more)."""
 
     def confirm_absent(self, image_id: str) -> bool:
         """True only if a complete, clean listing, seen as an admin, does not hold it either (P4).
@@ -182,6 +256,15 @@ class ImageService(Protocol):
 
     def file(self, image_id: str) -> Endpoint:
         """Where its bytes are read from and written to, with a fresh token."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """Part of a listing, in the order asked for."""
+
+    images: tuple[Image, ...]
+    updated_at: tuple[str, ...]  # of each, as the region wrote it
+    next: str | None  # the id to go on after; None: that was the last page
 
 
 class Services(Protocol):

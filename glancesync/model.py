@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from glancesync.states import ReplicaState, TaskKind, TaskState
+from glancesync.states import FindingKind, ReplicaState, TaskKind, TaskState
 
 #: Statuses in which an image has its bytes. Source: Glance API, "Image statuses".
 WITH_DATA = frozenset({"active", "deactivated"})
@@ -127,6 +127,7 @@ class ImageRecord:
     owner: str | None
     status: str
     size: int | None
+    os_hash_value: str | None
     kernel_id: str | None
     ramdisk_id: str | None
     changed_at: float
@@ -163,10 +164,11 @@ class Task:
     image_id: str
     region: str  # "" for image tasks
     state: TaskState
-    priority: int  # smaller is sooner
+    priority: int  # seconds it may wait behind others that are due; smaller is sooner
     asked: int  # how often it was asked for since it was opened
     attempt: int  # failed attempts since the last success
     force: bool
+    verify: bool  # read the bytes in the region, don't believe its hash
     due_at: float
     waiting_since: float | None  # first of the snoozes in a row
     lease_owner: str | None
@@ -191,8 +193,11 @@ class Region:
     maintenance: bool = False
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     limits: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    delete_mode: str | None = None  # overrides the option delete_mode
     seen_at: float | None = None
     last_error: str | None = None
+    failures: int = 0  # in a row, of the region itself
+    broken_for: float | None = None  # seconds in which no work starts; past: one task probes
 
     @property
     def open(self) -> bool:
@@ -214,11 +219,62 @@ class Event:
 
 
 class Priority:
-    """The order of work; gaps leave room for rules to shift an image."""
+    """The order of work, as seconds that a due task may wait behind others that are due.
 
-    USER = 10  # somebody asked for it by name
-    HINT = 50
-    AUDIT = 90
+    A region's next task is the one with the smallest ``due_at + priority``. So users go before
+    hints, hints before audits and small images before large ones, and nothing waits for ever.
+    """
+
+    USER = 0  # somebody asked for it by name
+    HINT = 60
+    AUDIT = 1800
+
+
+_LONGEST_BONUS = 600
+_BYTES_PER_SECOND = 100_000_000
+
+
+def priority_for(base: int, size: int | None) -> int:
+    """``base`` for a task that may have to move ``size`` bytes: small first."""
+    return base + min(_LONGEST_BONUS, (size or 0) // _BYTES_PER_SECOND)
+
+
+@dataclasses.dataclass(frozen=True)
+class Audit:
+    """How far the reconciler is with one region.
+
+    The counts are those of the complete pass that runs, or of the last one that ended.
+    """
+
+    region: str
+    watched_to: str | None = None  # newest updated_at that was dealt with, in the region's words
+    strategy: str | None = None  # the one that the last complete pass went by
+    marker: str | None = None  # id up to which the running pass has come
+    started_at: float | None = None
+    finished_at: float | None = None  # before started_at: a pass is running
+    seen: int = 0
+    drifted: int = 0
+    missing: int = 0
+    held: int = 0  # deletions that wait for a human
+    released: int = 0  # so many a human has let through, in the next pass
+
+    @property
+    def running(self) -> bool:
+        return self.started_at is not None and (
+            self.finished_at is None or self.finished_at < self.started_at
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """What an audit saw and did not act on by itself."""
+
+    region: str
+    what: FindingKind
+    image_id: str
+    other_id: str = ""  # the image in the region, where its id differs
+    detail: str = ""
+    found_at: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,4 +317,12 @@ class Retry:
     failed: bool
 
 
-Outcome = Done | Snooze | Retry
+@dataclasses.dataclass(frozen=True)
+class Again:
+    """Done for this time; the task stays open and is due again after ``seconds``."""
+
+    seconds: float
+    result: str
+
+
+Outcome = Done | Snooze | Retry | Again

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import threading
 import uuid
 from collections.abc import Callable, Sequence
 
 from glancesync import choice, planner
 from glancesync.bundle import Bundle
-from glancesync.errors import Conflict, Corrupt, Refused, RegionError, Transient
+from glancesync.errors import Conflict, Corrupt, LeaseLost, Refused, RegionError, Transient
 from glancesync.interfaces import (
     Ask,
     Changes,
     Clock,
+    Lost,
     Note,
     Queue,
     Replicas,
@@ -54,7 +54,7 @@ class Replication:
         self,
         task: Task,
         bundle: Bundle,
-        lost: threading.Event,
+        lost: Lost,
         queue: Queue,
         replicas: Replicas,
         services: Services,
@@ -101,6 +101,8 @@ class Replication:
                 if not actions:
                     return self._settled(home, desired, observed)
                 for action in actions:
+                    if self._lost.is_set():
+                        raise LeaseLost(f"the lease on {self._task.key} was lost")
                     snooze = self._act(action, home, observed)
                     if snooze is not None:
                         return Changes(replica=self.replica), snooze
@@ -118,6 +120,8 @@ class Replication:
         state = ReplicaState.CONFLICT if clash else ReplicaState.FAILED
         if isinstance(outcome, Snooze):
             state = ReplicaState.PENDING
+        elif outcome.failed and not clash:
+            state = ReplicaState.STALLED
         return dataclasses.replace(self.replica, state=state, last_error=said)
 
     @property

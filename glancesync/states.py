@@ -4,13 +4,16 @@ A task::
 
     ready ──claim──> running ──> done
       ^                 │
-      ├──retry, snooze──┤            asked again while it ran: ready, due at once
-      │                 ├──> failed  fast retries used up; shown, claimed again when due
-      └──lease ended────┘
-    ready, running, failed ──cancel──> cancelled
+      ├──asked again────┤            while it ran; or its lease ended
+      │                 │
+      ├──due── waiting <┤            too early, or between two fast attempts
+      └──due── failed <─┘            fast attempts used up; shown, tried again at the cap
 
-``ready``, ``running`` and ``failed`` are *open*: a key has at most one open task. ``failed`` is
-not an end: it says that a human may want to look, and is tried again with a capped backoff.
+    ready, waiting, running, failed ──cancel──> cancelled
+
+All but ``done`` and ``cancelled`` are *open*: a key has at most one open task. Only what is due is
+``ready``, so that a claim never reads past tasks that wait. ``failed`` is not an end: it says that
+a human may want to look, and is tried again with a capped backoff.
 
 A replica follows what was last recorded about it, so most moves are legal; those that are not
 would hide something (see :data:`REPLICA_MOVES`).
@@ -25,31 +28,46 @@ class TaskState(enum.StrEnum):
     """Where a task is in its life."""
 
     READY = "ready"
+    WAITING = "waiting"
     RUNNING = "running"
     FAILED = "failed"
     DONE = "done"
     CANCELLED = "cancelled"
 
 
-OPEN = frozenset({TaskState.READY, TaskState.RUNNING, TaskState.FAILED})
-CLAIMABLE = frozenset({TaskState.READY, TaskState.FAILED})
+OPEN = frozenset({TaskState.READY, TaskState.WAITING, TaskState.RUNNING, TaskState.FAILED})
+#: Open, and ready as soon as due.
+POSTPONED = frozenset({TaskState.WAITING, TaskState.FAILED})
 
 TASK_MOVES: dict[TaskState, frozenset[TaskState]] = {
     TaskState.READY: frozenset({TaskState.RUNNING, TaskState.CANCELLED}),
+    TaskState.WAITING: frozenset({TaskState.READY, TaskState.CANCELLED}),
     TaskState.RUNNING: frozenset(
-        {TaskState.READY, TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED}
+        {
+            TaskState.READY,
+            TaskState.WAITING,
+            TaskState.FAILED,
+            TaskState.DONE,
+            TaskState.CANCELLED,
+        }
     ),
-    TaskState.FAILED: frozenset({TaskState.RUNNING, TaskState.READY, TaskState.CANCELLED}),
+    TaskState.FAILED: frozenset({TaskState.READY, TaskState.CANCELLED}),
     TaskState.DONE: frozenset(),
     TaskState.CANCELLED: frozenset(),
 }
 
 
 class TaskKind(enum.StrEnum):
-    """What a task works on: an image (which regions?) or one replica of it."""
+    """What a task works on."""
 
-    IMAGE = "image"
-    REPLICA = "replica"
+    IMAGE = "image"  #: a home image: which regions does it go to?
+    REPLICA = "replica"  #: one replica of an image
+    WATCH = "watch"  #: what changed lately in a region; never ends
+    AUDIT = "audit"  #: everything a region has; never ends
+
+
+#: Kinds of tasks that are opened by a wish and end with it.
+ENDING = frozenset({TaskKind.IMAGE, TaskKind.REPLICA})
 
 
 class ReplicaState(enum.StrEnum):
@@ -61,9 +79,11 @@ class ReplicaState(enum.StrEnum):
     IN_SYNC = "in_sync"  #: equals the home image at the observed generation
     PARTIAL = "partial"  #: as in_sync, but for what the region refused (listed)
     CONFLICT = "conflict"  #: the region holds an image of that id that is not ours
-    FAILED = "failed"  #: the last attempt failed; will be tried again
+    FAILED = "failed"  #: the last attempt failed; will soon be tried again
+    STALLED = "stalled"  #: the fast attempts are used up; tried again at long intervals
+    EXPIRING = "expiring"  #: the home image is gone; dealt with at the end of the grace period
     DELETED = "deleted"  #: the home image is gone, and so is the replica
-    RELEASED = "released"  #: the home image is gone; the replica was not ours to delete
+    RELEASED = "released"  #: the home image is gone; the replica stays: not ours, or by rule
 
 
 SETTLED = frozenset({ReplicaState.IN_SYNC, ReplicaState.PARTIAL})
@@ -83,3 +103,15 @@ def check_move(old: ReplicaState, new: ReplicaState) -> None:
     """Raise ValueError unless a replica may move from ``old`` to ``new``."""
     if new not in REPLICA_MOVES[old]:
         raise ValueError(f"a replica can't move from {old} to {new}")
+
+
+class FindingKind(enum.StrEnum):
+    """What an audit saw and did not act on by itself."""
+
+    GONE = "gone"  #: home no longer lists an image that has replicas
+    CORRUPT = "corrupt"  #: a replica's size or hash is not the home image's any more
+    ADOPTABLE = "adoptable"  #: an image with the name and the bytes of one at home, other id
+
+
+#: Acted on at the end of the audit, unless there are too many of them (P4).
+DELETING = frozenset({FindingKind.GONE, FindingKind.CORRUPT})

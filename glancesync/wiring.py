@@ -13,16 +13,19 @@ from keystoneauth1 import loading as ks_loading
 from keystoneauth1.session import Session
 from oslo_config import cfg
 
+from glancesync.breaker import Breaker
 from glancesync.conf import CREDENTIALS, broken, check
-from glancesync.errors import ConfigurationError
+from glancesync.errors import ConfigurationError, RegionError
 from glancesync.executor import Executor
 from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
 from glancesync.maintenance import Discovery
 from glancesync.placement.strategies import STRATEGIES
+from glancesync.reconciler import AuditSettings, Reconciler
 from glancesync.regions.services import CatalogServices
 from glancesync.replication import Settings
 from glancesync.retry import RetryPolicy
+from glancesync.states import TaskKind
 from glancesync.transports.loader import load as load_transports
 from glancesync.transports.settings import TransferSettings
 from glancesync.worker import Spawn, Worker, WorkerSettings
@@ -105,11 +108,15 @@ def executor(conf: cfg.ConfigOpts, journal: Journal, services: CatalogServices) 
 
     :raises ConfigurationError: an option can't work
     """
+    strategy = STRATEGIES[conf.sync_strategy]
+    reconciler = Reconciler(
+        journal, journal, journal, services, strategy, audit_settings(conf), random.random
+    )
     return Executor(
         journal,
         journal,
         services,
-        STRATEGIES[conf.sync_strategy],
+        strategy,
         RetryPolicy(
             fast_attempts=conf.task_retry_times,
             base=conf.retry_interval,
@@ -123,6 +130,17 @@ def executor(conf: cfg.ConfigOpts, journal: Journal, services: CatalogServices) 
             stuck=conf.stuck_timeout,
         ),
         random.random,
+        {TaskKind.WATCH: reconciler.watch, TaskKind.AUDIT: reconciler.audit},
+    )
+
+
+def audit_settings(conf: cfg.ConfigOpts) -> AuditSettings:
+    """What is said about audits."""
+    return AuditSettings(
+        watch_interval=conf.watch_interval,
+        audit_interval=conf.audit_interval,
+        guard_images=conf.delete_guard_images,
+        guard_percent=conf.delete_guard_percent,
     )
 
 
@@ -133,6 +151,8 @@ def worker_settings(conf: cfg.ConfigOpts) -> WorkerSettings:
         region_slots=conf.region_workers,
         lease=conf.lease,
         poll=conf.poll_interval,
+        fast_attempts=conf.task_retry_times,
+        pause=conf.retry_max_interval,
     )
 
 
@@ -142,6 +162,11 @@ def engine(conf: cfg.ConfigOpts, journal: Journal, spawn: Spawn) -> Engine:
     :raises ConfigurationError: an option can't work
     """
     services = catalog(conf)
+
+    def on_region(name: str, error: RegionError | None) -> None:
+        breaker = Breaker(conf.breaker_failures, conf.breaker_pause, conf.breaker_max_pause)
+        journal.note_region(name or services.home, error, breaker)
+
     worker = Worker(
         f"{socket.gethostname()}:{os.getpid()}",
         journal,
@@ -149,7 +174,7 @@ def engine(conf: cfg.ConfigOpts, journal: Journal, spawn: Spawn) -> Engine:
         executor(conf, journal, services).run,
         spawn,
         worker_settings(conf),
-        journal.note_region_error,
+        on_region,
     )
     journal.on_work(worker.wake)
     return Engine(services, Discovery(services, journal.discovered), worker)

@@ -8,18 +8,19 @@ from __future__ import annotations
 import collections
 import dataclasses
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable
 
 from glancesync.bundle import Bundle
 from glancesync.errors import RegionError
-from glancesync.interfaces import Queue, Replicas
-from glancesync.model import Task
+from glancesync.interfaces import Lost, Queue, Replicas
+from glancesync.model import Region, Task
 
 LOG = logging.getLogger(__name__)
 
-Run = Callable[[Task, Bundle, threading.Event], RegionError | None]
+Run = Callable[[Task, Bundle, Lost], RegionError | None]
 Spawn = Callable[[Callable[[], None]], None]
 
 
@@ -31,6 +32,32 @@ class WorkerSettings:
     region_slots: int = 8
     lease: float = 20.0
     poll: float = 0.5
+    fast_attempts: int = 5  # of tasks that take their workers down
+    pause: float = 600.0  # between two further ones
+
+
+class Lease:
+    """A worker's claim on a task, as the worker itself can know it.
+
+    Lost as soon as the journal says so, or when it could not be renewed in time: then another may
+    have the task already. The time is this machine's monotonic clock, which also runs while the
+    process is stopped.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._taken = threading.Event()
+        self.renewed(time.monotonic(), seconds)
+
+    def renewed(self, at: float, seconds: float) -> None:
+        """It was good at ``at`` for ``seconds`` more."""
+        self._until = at + seconds
+
+    def lose(self) -> None:
+        self._taken.set()
+
+    def is_set(self) -> bool:
+        """True if it is lost."""
+        return self._taken.is_set() or time.monotonic() > self._until
 
 
 class Worker:
@@ -38,7 +65,7 @@ class Worker:
 
     :param owner: names this process in the journal, for people
     :param spawn: runs a function in a thread of its own
-    :param on_region_error: told after each replica task how its region is (None: well)
+    :param on_region: told after each task how its region, or home, did (None: well)
     """
 
     def __init__(
@@ -59,7 +86,7 @@ class Worker:
         self._settings = settings
         self._on_region = on_region
         self._lock = threading.Lock()
-        self._running: dict[int, tuple[Task, threading.Event]] = {}
+        self._running: dict[int, tuple[Task, Lease]] = {}
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._ended = threading.Event()
@@ -86,8 +113,8 @@ class Worker:
             self._ended.clear()
         with self._lock:
             left = list(self._running.values())
-        for _, lost in left:
-            lost.set()
+        for _, lease in left:
+            lease.lose()
         if left:
             LOG.info("giving back %d tasks", len(left))
             self._queue.release(task for task, _ in left)
@@ -108,8 +135,8 @@ class Worker:
                     LOG.error("the journal does not answer, waiting for it: %s", error)
                     self._silent = True
                 busy = False
-            if not busy:
-                self._wake.wait(self._settings.poll)
+            if not busy:  # many workers that were started together soon look at different times
+                self._wake.wait(self._settings.poll * random.uniform(0.5, 1.0))  # noqa: S311
 
     def keep_alive(self) -> None:
         """Renew leases and rescue those of dead workers, until stopped and drained."""
@@ -127,14 +154,17 @@ class Worker:
         with self._lock:
             mine = dict(self._running)
         if mine:
+            asked = time.monotonic()
             kept = self._queue.renew(
                 (task for task, _ in mine.values()), lease=self._settings.lease
             )
-            for number, (task, lost) in mine.items():
-                if number not in kept and number in self._running:
+            for number, (task, lease) in mine.items():
+                if number in kept:
+                    lease.renewed(asked, self._settings.lease)
+                elif number in self._running:
                     LOG.warning("the lease on %s was lost", task.key)
-                    lost.set()
-        if self._queue.rescue():
+                    lease.lose()
+        if self._queue.rescue(self._settings.fast_attempts, self._settings.pause):
             self.wake()
 
     # -- claiming and running ---------------------------------------------------------------------
@@ -143,46 +173,54 @@ class Worker:
         with self._lock:
             return len(self._running)
 
-    def _closed(self) -> set[str]:
-        """Regions that may not get, or can't get, more work from this process now.
+    def _open(self) -> set[str]:
+        """The regions this process may take one more task of now.
 
-        Image tasks, whose region is "", are home's load.
+        Image tasks, whose region is "", are home's load. While home is unwell nothing can be done
+        for any region.
         """
         with self._lock:
             load = collections.Counter(task.region for task, _ in self._running.values())
-        closed = set()
-        for region in self._replicas.regions():
-            name = "" if region.home else region.name
-            limit = region.limits.get("tasks", self._settings.region_slots)
-            if load[name] >= limit or not (region.open or region.home):
-                closed.add(name)
-        return closed
+        regions = self._replicas.regions()
+        if any(region.home and _rests(region) for region in regions):
+            return set()
+        found = set()
+        for region in regions:
+            if _rests(region) or not (region.open or region.home):
+                continue
+            most = region.limits.get("tasks", self._settings.region_slots)
+            if region.broken_for is not None:
+                most = 1  # to see whether it answers again
+            names = (region.name, "") if region.home else (region.name,)
+            found |= {name for name in names if load[name] < most}
+        return found
 
     def _claim(self) -> bool:
         """Claim and start what there is room for; False if there was nothing or no room."""
         free = self._settings.slots - self._count()
         if free <= 0:
             return False
+        asked = time.monotonic()
         tasks = self._queue.claim(
-            self._owner, lease=self._settings.lease, limit=free, closed=self._closed()
+            self._owner, lease=self._settings.lease, limit=free, regions=self._open()
         )
         bundle = Bundle(len(tasks))
         with self._lock:
             late = self._stopping.is_set()  # stop() may have given back what it saw already
-            started = [] if late else [(task, threading.Event()) for task in tasks]
-            self._running.update({task.id: (task, lost) for task, lost in started})
+            started = [] if late else [(task, Lease(self._settings.lease)) for task in tasks]
+            self._running.update({task.id: (task, lease) for task, lease in started})
         if late:
             self._queue.release(tasks)
             return False
-        for task, lost in started:
-            self._spawn(_Start(self._work, task, bundle, lost))
+        for task, lease in started:
+            lease.renewed(asked, self._settings.lease)
+            self._spawn(_Start(self._work, task, bundle, lease))
         return bool(tasks)
 
-    def _work(self, task: Task, bundle: Bundle, lost: threading.Event) -> None:
+    def _work(self, task: Task, bundle: Bundle, lease: Lease) -> None:
         try:
-            error = self._run(task, bundle, lost)
-            if task.region:
-                self._on_region(task.region, error)
+            error = self._run(task, bundle, lease)
+            self._on_region(error.region if error else task.region, error)
         except Exception:
             # The journal could not be told; the lease ends by itself and the task is rescued.
             LOG.exception("could not conclude %s", task.key)
@@ -193,14 +231,19 @@ class Worker:
             self._wake.set()
 
 
+def _rests(region: Region) -> bool:
+    """True while no work may start for a region that is unwell."""
+    return region.broken_for is not None and region.broken_for > 0
+
+
 @dataclasses.dataclass(frozen=True)
 class _Start:
     """A call of ``work``, as a function without arguments."""
 
-    work: Callable[[Task, Bundle, threading.Event], None]
+    work: Callable[[Task, Bundle, Lease], None]
     task: Task
     bundle: Bundle
-    lost: threading.Event
+    lease: Lease
 
     def __call__(self) -> None:
-        self.work(self.task, self.bundle, self.lost)
+        self.work(self.task, self.bundle, self.lease)

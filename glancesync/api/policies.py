@@ -41,6 +41,15 @@ RULES = {
     "glancesync:regions:list": (ADMIN, "List regions.", "GET", "/v1/regions"),
     "glancesync:regions:show": (ADMIN, "Show a region.", "GET", "/v1/regions/{name}"),
     "glancesync:regions:update": (ADMIN, "Change a region.", "PATCH", "/v1/regions/{name}"),
+    "glancesync:audits:list": (ADMIN, "List audits.", "GET", "/v1/audits"),
+    "glancesync:audits:show": (ADMIN, "Show an audit.", "GET", "/v1/audits/{name}"),
+    "glancesync:audits:run": (ADMIN, "Audit a region now.", "POST", "/v1/audits/{name}/run"),
+    "glancesync:audits:release": (
+        ADMIN,
+        "Let deletions through that an audit holds back.",
+        "POST",
+        "/v1/audits/{name}/release",
+    ),
     "glancesync:status:show": (ADMIN, "See whether all is in sync.", "GET", "/v1/status"),
 }
 

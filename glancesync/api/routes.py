@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from glancesync.api.call import Answer, Call
-from glancesync.api.handlers import events, images, regions, replicas, status, tasks
+from glancesync.api.handlers import audits, events, images, regions, replicas, status, tasks
 
 Handler = Callable[[Call], Answer]
 
@@ -21,5 +21,9 @@ ROUTES: dict[str, dict[str, Handler]] = {
     "/v1/tasks/{id}/cancel": {"POST": tasks.cancel},
     "/v1/regions": {"GET": regions.index},
     "/v1/regions/{name}": {"GET": regions.show, "PATCH": regions.update},
+    "/v1/audits": {"GET": audits.index},
+    "/v1/audits/{name}": {"GET": audits.show},
+    "/v1/audits/{name}/run": {"POST": audits.run},
+    "/v1/audits/{name}/release": {"POST": audits.release},
     "/v1/status": {"GET": status.show},
 }

@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Sequence
 from typing import Any
 
-from glancesync.model import ImageRecord, Region, ReplicaView, Task
+from glancesync.model import Audit, Finding, ImageRecord, Region, ReplicaView, Task
 
 
 def moment(seconds: float | None) -> str | None:
@@ -78,6 +78,31 @@ def task(one: Task) -> dict[str, Any]:
         "created_at": moment(one.created_at),
         "updated_at": moment(one.updated_at),
         "ended_at": moment(one.ended_at),
+    }
+
+
+def audit(one: Audit) -> dict[str, Any]:
+    return {
+        "region": one.region,
+        "running": one.running,
+        "started_at": moment(one.started_at),
+        "finished_at": moment(one.finished_at),
+        "seen": one.seen,
+        "drifted": one.drifted,
+        "missing": one.missing,
+        "held": one.held,
+        "released": one.released,
+        "watched_to": one.watched_to,
+    }
+
+
+def finding(one: Finding) -> dict[str, Any]:
+    return {
+        "what": one.what.value,
+        "image_id": one.image_id,
+        "other_id": one.other_id or None,
+        "detail": one.detail,
+        "found_at": moment(one.found_at),
     }
 
 

@@ -15,7 +15,7 @@ from oslo_db import options as db_options
 from oslo_log import log as logging
 from oslo_policy import opts as policy_options
 
-from glancesync.conf import regions, service, transfer, worker
+from glancesync.conf import audit, regions, service, transfer, worker
 from glancesync.errors import ConfigurationError
 
 CREDENTIALS = "service_credentials"
@@ -26,7 +26,16 @@ REQUEST_TIMEOUT = 30
 
 def _own() -> list[tuple[str, list[cfg.Opt]]]:
     return [
-        ("DEFAULT", [*service.OPTIONS, *regions.OPTIONS, *worker.OPTIONS, *transfer.OPTIONS]),
+        (
+            "DEFAULT",
+            [
+                *service.OPTIONS,
+                *regions.OPTIONS,
+                *worker.OPTIONS,
+                *transfer.OPTIONS,
+                *audit.OPTIONS,
+            ],
+        ),
     ]
 
 

@@ -43,6 +43,29 @@ OPTIONS = [
         min=0.01,
         help="Longest pause, in seconds, between two attempts.",
     ),
+    cfg.IntOpt(
+        "breaker_failures",
+        mutable=True,
+        default=5,
+        min=1,
+        help="Failures in a row of a region itself (no answer, server errors, tokens not "
+        "accepted) after which it is left alone for a while, then probed by one task.",
+    ),
+    cfg.FloatOpt(
+        "breaker_pause",
+        mutable=True,
+        default=5,
+        min=0.01,
+        help="Seconds a broken region is left alone for; doubled each time it still fails.",
+    ),
+    cfg.FloatOpt(
+        "breaker_max_pause",
+        mutable=True,
+        default=60,
+        min=0.01,
+        help="Longest time, in seconds, that a broken region is left alone for; also the longest "
+        "that a region's Retry-After is honoured for.",
+    ),
     cfg.FloatOpt(
         "lease",
         default=20,

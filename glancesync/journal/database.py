@@ -30,7 +30,10 @@ _MIGRATIONS = pathlib.Path(__file__).parent / "migrations"
 
 
 class now(FunctionElement[float]):  # noqa: N801 - reads as the SQL function it is
-    """The database's clock, as seconds since the epoch with fractions."""
+    """The database's clock at the start of the statement: seconds since the epoch, with fractions.
+
+    That it does not move within a statement lets the database look it up in an index.
+    """
 
     type = sa.Double()
     inherit_cache = True
@@ -43,13 +46,13 @@ def _now_sqlite(element: now, compiler: Any, **kw: Any) -> str:
 
 @compiles(now, "postgresql")
 def _now_postgresql(element: now, compiler: Any, **kw: Any) -> str:
-    return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)"
+    return "CAST(EXTRACT(EPOCH FROM statement_timestamp()) AS DOUBLE PRECISION)"
 
 
 @compiles(now, "mysql")
 @compiles(now, "mariadb")
 def _now_mysql(element: now, compiler: Any, **kw: Any) -> str:
-    return "(UNIX_TIMESTAMP(SYSDATE(6)) + 0.0)"
+    return "(UNIX_TIMESTAMP(NOW(6)) + 0e0)"
 
 
 class Database:

@@ -14,13 +14,13 @@ from glancesync.model import Actor, Event, Hint
 
 
 def add(connection: sa.Connection, image_id: str, notes: Iterable[Note], actor: Actor) -> None:
-    """Append notes about one image."""
+    """Append notes, about ``image_id`` unless they say otherwise."""
     text = rows.actor_text(actor)
     for note in notes:
         connection.execute(
             sa.insert(e).values(
                 at=now(),
-                image_id=image_id,
+                image_id=image_id if note.image_id is None else note.image_id,
                 region=note.region,
                 what=note.what,
                 detail=note.detail,

@@ -8,13 +8,16 @@ from typing import Any, ParamSpec, TypeVar
 
 from oslo_db import api as db_api
 
+from glancesync.breaker import Breaker
 from glancesync.errors import RegionError
-from glancesync.interfaces import Ask, Changes, Note
-from glancesync.journal import events, queries, queue, regions, replicas
+from glancesync.interfaces import Ask, Changes, Note, Placed
+from glancesync.journal import audits, events, queries, queue, regions, replicas
 from glancesync.journal.database import Database
 from glancesync.model import (
     Actor,
+    Audit,
     Event,
+    Finding,
     Hint,
     ImageRecord,
     Outcome,
@@ -23,7 +26,7 @@ from glancesync.model import (
     ReplicaView,
     Task,
 )
-from glancesync.states import OPEN, TaskKind
+from glancesync.states import ENDING, OPEN, FindingKind, TaskKind
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,7 +50,7 @@ def _retried(method: Callable[P, T]) -> Callable[P, T]:
 
 
 class Journal:
-    """Implements ``interfaces.Queue`` and ``interfaces.Replicas``, and what the API asks.
+    """Implements ``interfaces.Queue``, ``Replicas`` and ``Baselines``, and what the API asks.
 
     :param wake: called after a commit that may have made a task due
     """
@@ -91,10 +94,10 @@ class Journal:
 
     @_retried
     def claim(
-        self, owner: str, *, lease: float, limit: int, closed: Collection[str] = ()
+        self, owner: str, *, lease: float, limit: int, regions: Collection[str]
     ) -> list[Task]:
         with self.database.write() as connection:
-            return queue.claim(connection, owner, lease, limit, closed)
+            return queue.claim(connection, owner, lease, limit, regions)
 
     @_retried
     def renew(self, tasks: Iterable[Task], *, lease: float) -> set[int]:
@@ -110,10 +113,16 @@ class Journal:
             replicas.make_pending(connection, task.image_id, changes.pending)
             if changes.replica is not None:
                 replicas.save(connection, changes.replica)
+            if changes.audit is not None:
+                audits.save(connection, changes.audit)
+            if changes.watched_to is not None:
+                audits.watched(connection, task.region, changes.watched_to)
+            audits.forget(connection, task.region, changes.settled)
+            audits.add_findings(connection, changes.findings)
             events.add(connection, task.image_id, changes.notes, task.actor)
             queue.ask(connection, changes.asks)
             if outcome is not None:
-                queue.conclude(connection, task, outcome, row.asked)
+                queue.conclude(connection, task, outcome, row)
         if changes.asks or outcome is not None:
             self._wake()
 
@@ -123,9 +132,9 @@ class Journal:
             queue.release(connection, tasks)
 
     @_retried
-    def rescue(self) -> int:
+    def rescue(self, fast_attempts: int, pause: float) -> int:
         with self.database.write() as connection:
-            return queue.rescue(connection)
+            return queue.rescue(connection, fast_attempts, pause)
 
     # -- interfaces.Replicas ----------------------------------------------------------------------
 
@@ -168,9 +177,17 @@ class Journal:
 
     @_retried
     def discovered(self, urls: Mapping[str, str], home: str) -> list[str]:
-        """Record what the catalog lists; return the names that are new."""
+        """Record what the catalog lists, and have it audited; return the names that are new.
+
+        A new region is filled by an audit of home, which finds that its images are missing there.
+        """
         with self.database.write() as connection:
-            return regions.discovered(connection, urls, home)
+            new = regions.discovered(connection, urls, home)
+            queue.open_always(connection, (TaskKind.WATCH, TaskKind.AUDIT), urls)
+            if new:
+                queue.make_due(connection, TaskKind.AUDIT, [home])
+        self._wake()
+        return new
 
     @_retried
     def region(self, name: str) -> Region | None:
@@ -180,22 +197,108 @@ class Journal:
 
     @_retried
     def update_region(self, name: str, changes: Mapping[str, Any]) -> None:
-        """Set some of a region's ``enabled``, ``maintenance``, ``labels``, ``limits``."""
+        """Set some of what an operator may say about a region.
+
+        One that is opened is audited at once: it may have changed while nobody looked.
+        """
         with self.database.write() as connection:
             regions.update(connection, name, changes)
+            if changes.get("enabled") or changes.get("maintenance") is False:
+                queue.make_due(connection, TaskKind.AUDIT, [name])
         self._wake()
 
     @_retried
-    def note_region_error(self, name: str, error: RegionError | None) -> None:
-        """Remember a region's last error, or with None that it answers again."""
-        said = None if error is None else str(error)
-        if error is not None and error.region != name:
-            return  # home's fault, not this region's
+    def note_region(self, name: str, error: RegionError | None, breaker: Breaker) -> None:
+        """Remember how a region did; if it answers again, what waited for it is due."""
+        if error is None:  # the usual case: write only if there is something to take back
+            with self.database.read() as connection:
+                region = regions.get(connection, name)
+            if region is None or not (region.failures or region.last_error):
+                return
+        with self.database.write() as connection:
+            well = regions.note(connection, name, error, breaker)
+            if well:
+                home = regions.get(connection, name)
+                everything = home is not None and home.home
+                queue.hurry(connection, None if everything else name)
+        if well:
+            self._wake()
+
+    # -- interfaces.Baselines ---------------------------------------------------------------------
+
+    @_retried
+    def audit(self, region: str) -> Audit:
         with self.database.read() as connection:
-            region = regions.get(connection, name)
-        if region is not None and region.last_error != said:
-            with self.database.write() as connection:
-                regions.note_error(connection, name, said)
+            return audits.get(connection, region)
+
+    @_retried
+    def present_images(self, after: str, until: str | None) -> list[ImageRecord]:
+        with self.database.read() as connection:
+            return audits.present_images(connection, after, until)
+
+    @_retried
+    def images_by_id(self, image_ids: Collection[str]) -> dict[str, ImageRecord]:
+        with self.database.read() as connection:
+            return audits.images_by_id(connection, image_ids)
+
+    @_retried
+    def images_by_hash(self, hashes: Collection[str]) -> list[ImageRecord]:
+        with self.database.read() as connection:
+            return audits.images_by_hash(connection, hashes)
+
+    @_retried
+    def placed(self, region: str, after: str, until: str | None) -> list[Placed]:
+        with self.database.read() as connection:
+            return audits.placed(connection, region, after, until)
+
+    @_retried
+    def placed_as(self, region: str, replica_ids: Collection[str]) -> list[Placed]:
+        with self.database.read() as connection:
+            return audits.placed_as(connection, region, replica_ids)
+
+    @_retried
+    def replicas_for(self, image_ids: Collection[str]) -> list[ReplicaView]:
+        with self.database.read() as connection:
+            return queries.replicas_of(connection, image_ids)
+
+    @_retried
+    def findings(
+        self, region: str, kinds: Collection[FindingKind] = frozenset(FindingKind)
+    ) -> list[Finding]:
+        with self.database.read() as connection:
+            return audits.findings(connection, region=region, kinds=kinds)
+
+    @_retried
+    def known(self, region: str) -> int:
+        with self.database.read() as connection:
+            return audits.known(connection, region)
+
+    @_retried
+    def audits(self) -> list[Audit]:
+        """How far the reconciler is with each region that was ever looked at, by name."""
+        with self.database.read() as connection:
+            return audits.every(connection)
+
+    @_retried
+    def run_audit(self, region: str, actor: Actor) -> None:
+        """Have everything a region has be looked at now."""
+        with self.database.write() as connection:
+            queue.make_due(connection, TaskKind.AUDIT, [region])
+            events.add(connection, "", [Note("asked", "audit", region)], actor)
+        self._wake()
+
+    @_retried
+    def release_audit(self, region: str, actor: Actor) -> int:
+        """Let the deletions through that a region's audit holds back; return how many."""
+        with self.database.write() as connection:
+            count = audits.release(connection, region)
+            if count:
+                queue.make_due(connection, TaskKind.AUDIT, [region])
+                said = f"{count} deletions released"
+                events.add(connection, "", [Note("asked", said, region)], actor)
+        if count:
+            self._wake()
+        return count
 
     # -- what people ask --------------------------------------------------------------------------
 
@@ -206,12 +309,6 @@ class Journal:
         """A page of home images, by id."""
         with self.database.read() as connection:
             return queries.images(connection, owner=owner, limit=limit, marker=marker)
-
-    @_retried
-    def views_of(self, image_ids: Collection[str]) -> list[ReplicaView]:
-        """The replicas of some images as they are shown."""
-        with self.database.read() as connection:
-            return queries.replicas_of(connection, image_ids)
 
     @_retried
     def list_replicas(
@@ -234,16 +331,18 @@ class Journal:
         self,
         *,
         states: Collection[str] = OPEN,
+        kinds: Collection[str] = ENDING,
         region: str | None = None,
         image_id: str | None = None,
         limit: int = 100,
         marker: int | None = None,
     ) -> list[Task]:
-        """A page of tasks, by id; those that are open unless told."""
+        """A page of tasks, by id; those that are open, and that end one day, unless told."""
         with self.database.read() as connection:
             return queries.tasks(
                 connection,
                 states=states,
+                kinds=kinds,
                 region=region,
                 image_id=image_id,
                 limit=limit,

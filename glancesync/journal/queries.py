@@ -17,7 +17,14 @@ from glancesync.journal.schema import image as i
 from glancesync.journal.schema import replica as r
 from glancesync.journal.schema import task as t
 from glancesync.model import ImageRecord, ReplicaView, Task
-from glancesync.states import ReplicaState, TaskState
+from glancesync.states import ENDING, OPEN, ReplicaState
+
+_ON_THE_WAY = [
+    ReplicaState.PENDING,
+    ReplicaState.COPYING,
+    ReplicaState.FAILED,
+    ReplicaState.STALLED,
+]
 
 
 def images(
@@ -90,13 +97,15 @@ def tasks(
     connection: sa.Connection,
     *,
     states: Collection[str],
+    kinds: Collection[str],
     region: str | None,
     image_id: str | None,
     limit: int,
     marker: int | None,
 ) -> list[Task]:
     """Tasks by id."""
-    query = sa.select(t).where(t.c.state.in_(sorted(states))).order_by(t.c.id).limit(limit)
+    query = sa.select(t).where(t.c.state.in_(sorted(states)), t.c.kind.in_(sorted(kinds)))
+    query = query.order_by(t.c.id).limit(limit)
     for column, value in ((t.c.region, region), (t.c.image_id, image_id)):
         if value is not None:
             query = query.where(column == value)
@@ -116,10 +125,9 @@ def replica_counts(connection: sa.Connection) -> dict[str, dict[str, int]]:
 
 def backlog(connection: sa.Connection) -> dict[str, dict[str, Any]]:
     """Open tasks by region ("" are image tasks): counts by state, age of the oldest in seconds."""
-    open_states = [TaskState.READY, TaskState.RUNNING, TaskState.FAILED]
     query = (
         sa.select(t.c.region, t.c.state, sa.func.count(), now() - sa.func.min(t.c.created_at))
-        .where(t.c.state.in_(open_states))
+        .where(t.c.state.in_(sorted(OPEN)), t.c.kind.in_(sorted(ENDING)))
         .group_by(t.c.region, t.c.state)
     )
     found: dict[str, dict[str, Any]] = {}
@@ -139,7 +147,7 @@ def behind(connection: sa.Connection) -> dict[str, int]:
         .where(
             i.c.present,
             r.c.synced_at.is_(None),
-            r.c.state.in_([ReplicaState.PENDING, ReplicaState.COPYING, ReplicaState.FAILED]),
+            r.c.state.in_(_ON_THE_WAY),
         )
         .group_by(r.c.region)
     )

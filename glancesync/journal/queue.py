@@ -19,17 +19,18 @@ from glancesync.errors import LeaseLost
 from glancesync.interfaces import Ask
 from glancesync.journal import rows
 from glancesync.journal.database import now
+from glancesync.journal.schema import region as g
 from glancesync.journal.schema import task as t
-from glancesync.model import Done, Outcome, Retry, Snooze, Task
-from glancesync.states import CLAIMABLE, OPEN, TaskKind, TaskState
+from glancesync.model import Again, Done, Outcome, Priority, Retry, Snooze, Task
+from glancesync.states import OPEN, POSTPONED, TaskKind, TaskState
 
-_CLAIMABLE = sorted(CLAIMABLE)
+_DUE_AT_ONCE = 500  # postponed tasks made ready by one claim
 _NO_LEASE = {"lease_owner": None, "lease_token": None, "lease_until": None}
 
 
 def key(kind: TaskKind, image_id: str, region: str = "") -> str:
-    """The key of a task: ``image:<id>`` or ``replica:<id>:<region>``."""
-    return f"{kind}:{image_id}:{region}" if region else f"{kind}:{image_id}"
+    """The key of a task, as in ``image:<id>``, ``replica:<id>:<region>``, ``audit:<region>``."""
+    return ":".join(part for part in (kind.value, image_id, region) if part)
 
 
 def ask(connection: sa.Connection, asks: Collection[Ask]) -> None:
@@ -45,6 +46,7 @@ def ask(connection: sa.Connection, asks: Collection[Ask]) -> None:
                 count=before.count + one.count,
                 urgent=before.urgent or one.urgent,
                 force=before.force or one.force,
+                verify=before.verify or one.verify,
             )
         merged[name] = one
     if not merged:
@@ -62,6 +64,7 @@ def ask(connection: sa.Connection, asks: Collection[Ask]) -> None:
             "asked": one.count,
             "attempt": 0,
             "force": one.force,
+            "verify": one.verify,
             "due_at": at,
             "actor": rows.actor_text(one.actor),
             "created_at": at,
@@ -84,20 +87,29 @@ def _upsert(dialect: str, *, urgent: bool) -> sa.Insert:
     snoozed is due, and so is one that failed: the change may have removed the reason.
     """
 
-    def merged(new: Any) -> dict[str, Any]:
-        patient = sa.and_(t.c.attempt > 0, t.c.state != TaskState.FAILED.value)
+    def merged(new: Any) -> list[tuple[str, Any]]:
+        """In an order that also means the same where assignments see those before (MySQL)."""
+        patient = sa.and_(t.c.attempt > 0, t.c.state == TaskState.WAITING.value)
+        # Spelled out: a statement with IN can't be run for many rows at once.
+        postponed = sa.or_(*(t.c.state == state.value for state in sorted(POSTPONED)))
+        wakes: list[sa.ColumnElement[bool]] = [postponed]
+        if not urgent:
+            wakes.append(sa.not_(patient))
         # Never later than it was: what changes all the time must not go back in the queue.
-        sooner = t.c.due_at < new.due_at
-        keep = sooner if urgent else sa.or_(sooner, patient)
-        due = sa.case((keep, t.c.due_at), else_=new.due_at)
-        return {
-            "due_at": due,
-            "asked": t.c.asked + new.asked,
-            "priority": sa.case((new.priority < t.c.priority, new.priority), else_=t.c.priority),
-            "force": sa.or_(t.c.force, new.force),
-            "actor": new.actor,
-            "updated_at": new.updated_at,
-        }
+        due = sa.and_(*wakes, t.c.due_at > new.due_at)
+        return [
+            ("due_at", sa.case((due, new.due_at), else_=t.c.due_at)),
+            ("state", sa.case((sa.and_(*wakes), TaskState.READY.value), else_=t.c.state)),
+            ("asked", t.c.asked + new.asked),
+            (
+                "priority",
+                sa.case((new.priority < t.c.priority, new.priority), else_=t.c.priority),
+            ),
+            ("force", sa.or_(t.c.force, new.force)),
+            ("verify", sa.or_(t.c.verify, new.verify)),
+            ("actor", new.actor),
+            ("updated_at", new.updated_at),
+        ]
 
     if dialect in ("mysql", "mariadb"):
         insert = mysql.insert(t)
@@ -105,44 +117,102 @@ def _upsert(dialect: str, *, urgent: bool) -> sa.Insert:
     constructor = postgresql.insert if dialect == "postgresql" else sqlite.insert
     statement = constructor(t)
     return statement.on_conflict_do_update(
-        index_elements=["open_key"], set_=merged(statement.excluded)
+        index_elements=["open_key"], set_=dict(merged(statement.excluded))
     )
 
 
+def open_always(
+    connection: sa.Connection, kinds: Iterable[TaskKind], regions: Iterable[str]
+) -> None:
+    """Open the tasks of ``regions`` that never end, where they are not open yet."""
+    wanted = {key(kind, "", region): (kind, region) for region in regions for kind in kinds}
+    found = connection.execute(sa.select(t.c.open_key).where(t.c.open_key.in_(sorted(wanted))))
+    missing = sorted(wanted.keys() - set(found.scalars()))
+    ask(connection, [Ask(wanted[name][0], "", wanted[name][1]) for name in missing])
+
+
 def claim(
-    connection: sa.Connection, owner: str, lease: float, limit: int, closed: Collection[str]
+    connection: sa.Connection, owner: str, lease: float, limit: int, regions: Collection[str]
 ) -> list[Task]:
     """Take the most urgent due task and its siblings; see ``interfaces.Queue.claim``."""
-    due = [
-        t.c.state.in_(_CLAIMABLE),
-        t.c.due_at <= now(),
-        t.c.region.not_in(sorted(closed)),
-    ]
-    order = (t.c.priority, t.c.due_at, t.c.id)
-    first = connection.execute(
-        sa.select(t.c.id, t.c.image_id, t.c.kind)
-        .where(*due)
-        .order_by(*order)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    ).first()
-    if first is None:
-        return []
-    ids = [first.id]
-    if first.kind == TaskKind.REPLICA and limit > 1:
-        siblings = (
-            sa.select(t.c.id)
-            .where(*due, t.c.image_id == first.image_id, t.c.kind == TaskKind.REPLICA.value)
-            .where(t.c.id != first.id)
-            .order_by(*order)
-            .limit(limit - 1)
+    _wake(connection)
+    for region in _with_work(connection, regions):
+        first = connection.execute(
+            sa.select(t.c.id, t.c.image_id, t.c.kind)
+            .where(t.c.state == TaskState.READY.value, t.c.region == region)
+            .order_by(t.c.rank, t.c.id)
+            .limit(1)
             .with_for_update(skip_locked=True)
+        ).first()
+        if first is None:
+            continue  # others were faster
+        ids = [first.id]
+        if first.kind == TaskKind.REPLICA and limit > 1:
+            others = [name for name in regions if name not in ("", region)]
+            ids += _siblings(connection, first.image_id, others, limit - 1)
+        return _take(connection, owner, lease, ids)
+    return []
+
+
+def _wake(connection: sa.Connection) -> None:
+    """Make ready what is due by now."""
+    due = connection.execute(
+        sa.select(t.c.id)
+        .where(t.c.state.in_(sorted(POSTPONED)), t.c.due_at <= now())
+        .limit(_DUE_AT_ONCE)
+        .with_for_update(skip_locked=True)
+    )
+    ids = list(due.scalars())
+    if ids:
+        connection.execute(
+            sa.update(t)
+            .where(t.c.id.in_(ids), t.c.state.in_(sorted(POSTPONED)))
+            .values(state=TaskState.READY.value)
         )
-        ids += connection.execute(siblings).scalars()
+
+
+def _with_work(connection: sa.Connection, regions: Collection[str]) -> list[str]:
+    """Those of ``regions`` that have a task ready, the one with the most urgent first.
+
+    One step into the index for each region, however long the queues are.
+    """
+    known = sa.select(g.c.name).where(g.c.name.in_(sorted(regions)))
+    images = sa.select(sa.literal("")).where(sa.literal("" in regions))
+    region = known.union_all(images).subquery()
+    head = (
+        sa.select(t.c.rank)
+        .where(t.c.state == TaskState.READY.value, t.c.region == region.c.name)
+        .order_by(t.c.rank)
+        .limit(1)
+        .scalar_subquery()
+    )
+    heads = sa.select(region.c.name, head.label("rank")).subquery()
+    found = connection.execute(
+        sa.select(heads.c.name).where(heads.c.rank.is_not(None)).order_by(heads.c.rank)
+    )
+    return list(found.scalars())
+
+
+def _siblings(
+    connection: sa.Connection, image_id: str, regions: Collection[str], limit: int
+) -> list[int]:
+    """The ready tasks of the image's replicas in other regions."""
+    keys = sorted(key(TaskKind.REPLICA, image_id, name) for name in regions)
+    found = connection.execute(
+        sa.select(t.c.id)
+        .where(t.c.open_key.in_(keys), t.c.state == TaskState.READY.value)
+        .order_by(t.c.rank, t.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return list(found.scalars())
+
+
+def _take(connection: sa.Connection, owner: str, lease: float, ids: list[int]) -> list[Task]:
     token = str(uuid.uuid4())
     connection.execute(
         sa.update(t)
-        .where(t.c.id.in_(ids), t.c.state.in_(_CLAIMABLE))
+        .where(t.c.id.in_(ids), t.c.state == TaskState.READY.value)
         .values(
             state=TaskState.RUNNING.value,
             lease_owner=owner,
@@ -151,8 +221,37 @@ def claim(
             updated_at=now(),
         )
     )
-    found = connection.execute(sa.select(t).where(t.c.lease_token == token).order_by(t.c.id))
+    found = connection.execute(
+        sa.select(t).where(t.c.id.in_(ids), t.c.lease_token == token).order_by(t.c.id)
+    )
     return [rows.task(row) for row in found]
+
+
+def hurry(connection: sa.Connection, region: str | None) -> None:
+    """Make due what waits after a failure in ``region``, or in any: it answers again."""
+    which = [t.c.state.in_(sorted(POSTPONED)), t.c.attempt > 0]
+    if region is not None:
+        which.append(t.c.region == region)
+    _make_ready(connection, *which)
+
+
+def make_due(connection: sa.Connection, kind: TaskKind, regions: Iterable[str]) -> None:
+    """Make due the tasks of a kind that wait for their time; one that runs will run again."""
+    open_keys = t.c.open_key.in_(sorted(key(kind, "", region) for region in regions))
+    connection.execute(
+        sa.update(t)
+        .where(open_keys, t.c.state == TaskState.RUNNING.value)
+        .values(asked=t.c.asked + 1)
+    )
+    _make_ready(connection, open_keys, t.c.state.in_(sorted(POSTPONED)))
+
+
+def _make_ready(connection: sa.Connection, *which: sa.ColumnElement[bool]) -> None:
+    connection.execute(
+        sa.update(t)
+        .where(*which)
+        .values(state=TaskState.READY.value, due_at=now(), updated_at=now())
+    )
 
 
 def mine(task: Task) -> tuple[sa.ColumnElement[bool], ...]:
@@ -188,43 +287,64 @@ def release(connection: sa.Connection, tasks: Iterable[Task]) -> None:
         )
 
 
-def rescue(connection: sa.Connection) -> int:
-    return connection.execute(
-        sa.update(t)
+def rescue(connection: sa.Connection, fast_attempts: int, pause: float) -> int:
+    """A task that takes its workers down with it is slowed down like one that fails."""
+    expired = connection.execute(
+        sa.select(t.c.id, t.c.attempt)
         .where(t.c.state == TaskState.RUNNING.value, t.c.lease_until < now())
-        .values(
-            state=TaskState.READY.value,
-            due_at=now(),
-            updated_at=now(),
-            reason="its worker gave no sign of life",
-            **_NO_LEASE,
-        )
-    ).rowcount
+        .with_for_update(skip_locked=True)
+    ).all()
+    for failed in (False, True):
+        ids = [row.id for row in expired if (row.attempt + 1 >= fast_attempts) is failed]
+        if ids:
+            connection.execute(
+                sa.update(t)
+                .where(t.c.id.in_(ids))
+                .values(
+                    attempt=t.c.attempt + 1,
+                    updated_at=now(),
+                    reason="its worker gave no sign of life",
+                    **_postponed(pause if failed else 0, failed=failed),
+                    **_NO_LEASE,
+                )
+            )
+    return len(expired)
 
 
-def conclude(connection: sa.Connection, task: Task, outcome: Outcome, asked: int) -> None:
-    """Write what was decided about a task whose row is fenced.
+def conclude(connection: sa.Connection, task: Task, outcome: Outcome, row: sa.Row[Any]) -> None:
+    """Write what was decided about a task.
 
-    :param asked: the row's counter now; more than at the claim means that it is due again
+    :param row: the task's row, fenced; asked more often than at the claim, it is due again
     """
+    again = row.asked > task.asked
     values: dict[str, Any] = {"updated_at": now(), **_NO_LEASE}
     match outcome:
-        case Done(result) if asked > task.asked:
-            values |= {"state": TaskState.READY.value, "due_at": now(), "attempt": 0}
-            values |= {"reason": result, "waiting_since": None}
+        case Done(result) if again:
+            values |= {"reason": result, "attempt": 0, "waiting_since": None, **_postponed(0)}
         case Done(result):
             values |= {"state": TaskState.DONE.value, "open_key": None, "ended_at": now()}
-            values |= {"reason": result, "attempt": 0, "waiting_since": None, "force": False}
+            values |= {"reason": result, "attempt": 0, "waiting_since": None}
+            values |= {"force": False, "verify": False}
+        case Again(seconds, result):
+            values |= {"reason": result, "attempt": 0, "waiting_since": None}
+            values |= _postponed(0 if again else seconds)
         case Snooze(seconds, reason):
-            seconds = 0 if asked > task.asked else seconds
-            values |= {"state": TaskState.READY.value, "due_at": now() + seconds}
-            since = sa.func.coalesce(t.c.waiting_since, now())
-            values |= {"reason": reason, "waiting_since": since}
+            values |= _postponed(0 if again else seconds)
+            values |= {
+                "reason": reason,
+                "waiting_since": sa.func.coalesce(t.c.waiting_since, now()),
+            }
         case Retry(seconds, error, failed):
-            state = TaskState.FAILED if failed else TaskState.READY
-            values |= {"state": state.value, "due_at": now() + seconds}
+            urgent = again and row.priority <= Priority.USER
+            values |= _postponed(0 if urgent else seconds, failed=failed)
             values |= {"reason": error, "attempt": task.attempt + 1, "waiting_since": None}
     connection.execute(sa.update(t).where(*mine(task)).values(**values))
+
+
+def _postponed(seconds: float, *, failed: bool = False) -> dict[str, Any]:
+    late = TaskState.FAILED if failed else TaskState.WAITING
+    state = late if seconds > 0 else TaskState.READY
+    return {"state": state.value, "due_at": now() + seconds}
 
 
 def get(connection: sa.Connection, task_id: int) -> Task | None:
@@ -234,7 +354,7 @@ def get(connection: sa.Connection, task_id: int) -> Task | None:
 
 def retry(connection: sa.Connection, task_id: int) -> bool:
     """Make an open task due now and forget its failed attempts; False if it has ended."""
-    state = sa.case((t.c.state == TaskState.FAILED.value, TaskState.READY.value), else_=t.c.state)
+    state = sa.case((t.c.state.in_(sorted(POSTPONED)), TaskState.READY.value), else_=t.c.state)
     return bool(
         connection.execute(
             sa.update(t)

@@ -8,18 +8,24 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from glancesync.breaker import Breaker, counts
+from glancesync.errors import RegionError
 from glancesync.journal import rows
 from glancesync.journal.database import now
 from glancesync.journal.schema import region as g
 from glancesync.model import Region
 
 
+def _regions() -> sa.Select[Any]:
+    return sa.select(g, (g.c.broken_until - now()).label("broken_for")).order_by(g.c.name)
+
+
 def every(connection: sa.Connection) -> list[Region]:
-    return [rows.region(row) for row in connection.execute(sa.select(g).order_by(g.c.name))]
+    return [rows.region(row) for row in connection.execute(_regions())]
 
 
 def get(connection: sa.Connection, name: str) -> Region | None:
-    row = connection.execute(sa.select(g).where(g.c.name == name)).first()
+    row = connection.execute(_regions().where(g.c.name == name)).first()
     return rows.region(row) if row else None
 
 
@@ -36,7 +42,13 @@ def discovered(connection: sa.Connection, urls: Mapping[str, str], home: str) ->
         else:
             connection.execute(
                 sa.insert(g).values(
-                    name=name, enabled=True, maintenance=False, labels="{}", limits="{}", **values
+                    name=name,
+                    enabled=True,
+                    maintenance=False,
+                    labels="{}",
+                    limits="{}",
+                    failures=0,
+                    **values,
                 )
             )
     gone = [name for name in known if name not in urls]
@@ -45,7 +57,7 @@ def discovered(connection: sa.Connection, urls: Mapping[str, str], home: str) ->
 
 
 def update(connection: sa.Connection, name: str, changes: Mapping[str, Any]) -> None:
-    """Set some of ``enabled``, ``maintenance``, ``labels``, ``limits``."""
+    """Set some of ``enabled``, ``maintenance``, ``labels``, ``limits``, ``delete_mode``."""
     values = {
         field: json.dumps(value) if field in ("labels", "limits") else value
         for field, value in changes.items()
@@ -53,6 +65,22 @@ def update(connection: sa.Connection, name: str, changes: Mapping[str, Any]) -> 
     connection.execute(sa.update(g).where(g.c.name == name).values(values))
 
 
-def note_error(connection: sa.Connection, name: str, error: str | None) -> None:
-    """Remember the last error of a region, or that it answers again."""
-    connection.execute(sa.update(g).where(g.c.name == name).values(last_error=error))
+def note(connection: sa.Connection, name: str, error: RegionError | None, breaker: Breaker) -> bool:
+    """Remember how a region did; True if it had been left alone and answers again."""
+    row = connection.execute(
+        sa.select(g.c.failures, g.c.broken_until).where(g.c.name == name).with_for_update()
+    ).first()
+    if row is None:
+        return False
+    failures = row.failures + counts(error)
+    rest = None if error is None else breaker.rest(error, failures)
+    ill = counts(error) or rest is not None
+    values = {
+        "last_error": str(error) if ill else None,
+        "failures": failures if ill else 0,
+        "broken_until": row.broken_until if rest is None else now() + rest,
+    }
+    if not ill:
+        values["broken_until"] = None
+    connection.execute(sa.update(g).where(g.c.name == name).values(values))
+    return not ill and row.broken_until is not None

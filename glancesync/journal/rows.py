@@ -8,8 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from glancesync.model import Actor, Event, ImageRecord, Region, Replica, Task
-from glancesync.states import ReplicaState, TaskKind, TaskState
+from glancesync.model import Actor, Audit, Event, Finding, ImageRecord, Region, Replica, Task
+from glancesync.states import FindingKind, ReplicaState, TaskKind, TaskState
 
 Row = sa.Row[Any]
 
@@ -21,7 +21,7 @@ def actor_text(actor: Actor) -> str:
 def task(row: Row) -> Task:
     data = dict(row._mapping)
     data["key"] = data.pop("task_key")
-    del data["open_key"]
+    del data["open_key"], data["rank"]
     data["kind"] = TaskKind(data["kind"])
     data["state"] = TaskState(data["state"])
     data["actor"] = Actor.from_dict(json.loads(data["actor"]))
@@ -54,7 +54,18 @@ def region(row: Row) -> Region:
     data = dict(row._mapping)
     data["labels"] = json.loads(data["labels"])
     data["limits"] = json.loads(data["limits"])
+    del data["broken_until"]
     return Region(**data)
+
+
+def audit(row: Row) -> Audit:
+    return Audit(**row._mapping)
+
+
+def finding(row: Row) -> Finding:
+    data = dict(row._mapping)
+    data["what"] = FindingKind(data["what"])
+    return Finding(**data)
 
 
 def event(row: Row) -> Event:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from glancesync.states import ReplicaState, TaskKind, TaskState
+from glancesync.states import FindingKind, ReplicaState, TaskKind, TaskState
 
 metadata = sa.MetaData(
     naming_convention={
@@ -21,20 +21,35 @@ metadata = sa.MetaData(
 
 BigKey = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 Time: sa.Double[float] = sa.Double()
-Id = sa.String(36)
+# Ordered byte by byte, as Python does: the reconciler merges by it.
+Id = sa.String(36).with_variant(sa.String(36, collation="C"), "postgresql")
 Name = sa.String(255)
 
 
-def _in(column: str, values: type[TaskState] | type[ReplicaState] | type[TaskKind]) -> str:
+def _in(
+    column: str,
+    values: type[TaskState] | type[ReplicaState] | type[TaskKind] | type[FindingKind],
+) -> str:
     return f"{column} IN ({', '.join(repr(v.value) for v in values)})"
 
 
-# Stays empty: that it is there tells a journal from the database of another program.
-mark = sa.Table("journal_mark", metadata, sa.Column("mark", sa.String(32), primary_key=True))
+def _table(name: str, *parts: sa.schema.SchemaItem) -> sa.Table:
+    """A table whose text compares byte by byte on MySQL and MariaDB too."""
+    return sa.Table(
+        name,
+        metadata,
+        *parts,
+        mysql_engine="InnoDB",
+        mysql_charset="utf8mb4",
+        mysql_collate="utf8mb4_bin",
+    )
 
-image = sa.Table(
+
+# Stays empty: that it is there tells a journal from the database of another program.
+mark = _table("journal_mark", sa.Column("mark", sa.String(32), primary_key=True))
+
+image = _table(
     "image",
-    metadata,
     sa.Column("image_id", Id, primary_key=True),
     sa.Column("generation", sa.Integer, nullable=False),
     sa.Column("fingerprint", sa.String(64), nullable=False),
@@ -43,18 +58,19 @@ image = sa.Table(
     sa.Column("owner", Name),
     sa.Column("status", sa.String(30), nullable=False),
     sa.Column("size", sa.BigInteger),
+    sa.Column("os_hash_value", sa.String(128)),
     sa.Column("kernel_id", Id),
     sa.Column("ramdisk_id", Id),
     sa.Column("changed_at", Time, nullable=False),
     sa.Column("observed_at", Time, nullable=False),
     sa.Index("ix_image_owner", "owner", "image_id"),
+    sa.Index("ix_image_os_hash_value", "os_hash_value"),
     sa.Index("ix_image_kernel_id", "kernel_id"),
     sa.Index("ix_image_ramdisk_id", "ramdisk_id"),
 )
 
-replica = sa.Table(
+replica = _table(
     "replica",
-    metadata,
     sa.Column("image_id", Id, primary_key=True),
     sa.Column("region", Name, primary_key=True),
     sa.Column("state", sa.String(16), nullable=False),
@@ -75,9 +91,8 @@ replica = sa.Table(
     sa.Index("ix_replica_region_state", "region", "state"),
 )
 
-task = sa.Table(
+task = _table(
     "task",
-    metadata,
     sa.Column("id", BigKey, primary_key=True, autoincrement=True),
     sa.Column("task_key", Name, nullable=False),
     # Equals task_key while the task is open and is NULL after: unique among open tasks on
@@ -91,7 +106,10 @@ task = sa.Table(
     sa.Column("asked", sa.BigInteger, nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("force", sa.Boolean(create_constraint=False), nullable=False),
+    sa.Column("verify", sa.Boolean(create_constraint=False), nullable=False),
     sa.Column("due_at", Time, nullable=False),
+    # What claims are ordered by: see model.Priority.
+    sa.Column("rank", Time, sa.Computed("due_at + priority", persisted=True), nullable=False),
     sa.Column("waiting_since", Time),
     sa.Column("lease_owner", Name),
     sa.Column("lease_token", Id),
@@ -105,14 +123,15 @@ task = sa.Table(
     sa.CheckConstraint(_in("kind", TaskKind), name="kind"),
     sa.CheckConstraint("(state IN ('done', 'cancelled')) = (open_key IS NULL)", name="open_key"),
     sa.CheckConstraint("(state = 'running') = (lease_token IS NOT NULL)", name="lease"),
-    sa.Index("ix_task_state_priority_due_at", "state", "priority", "due_at", "id"),
+    sa.Index("ix_task_state_region_rank", "state", "region", "rank", "id"),
+    sa.Index("ix_task_state_due_at", "state", "due_at"),
     sa.Index("ix_task_image_id", "image_id"),
     sa.Index("ix_task_lease_until", "lease_until"),
+    sa.Index("ix_task_ended_at", "ended_at"),
 )
 
-region = sa.Table(
+region = _table(
     "region",
-    metadata,
     sa.Column("name", Name, primary_key=True),
     sa.Column("url", sa.Text, nullable=False),
     sa.Column("home", sa.Boolean(create_constraint=False), nullable=False),
@@ -121,13 +140,41 @@ region = sa.Table(
     sa.Column("maintenance", sa.Boolean(create_constraint=False), nullable=False),
     sa.Column("labels", sa.Text, nullable=False),
     sa.Column("limits", sa.Text, nullable=False),
+    sa.Column("delete_mode", sa.String(16)),
     sa.Column("seen_at", Time),
     sa.Column("last_error", sa.Text),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("broken_until", Time),
 )
 
-event = sa.Table(
+audit = _table(
+    "audit",
+    sa.Column("region", Name, primary_key=True),
+    sa.Column("watched_to", sa.String(40)),
+    sa.Column("strategy", sa.String(32)),
+    sa.Column("marker", Id),
+    sa.Column("started_at", Time),
+    sa.Column("finished_at", Time),
+    sa.Column("seen", sa.BigInteger, nullable=False),
+    sa.Column("drifted", sa.BigInteger, nullable=False),
+    sa.Column("missing", sa.BigInteger, nullable=False),
+    sa.Column("held", sa.BigInteger, nullable=False),
+    sa.Column("released", sa.BigInteger, nullable=False),
+)
+
+finding = _table(
+    "finding",
+    sa.Column("region", Name, primary_key=True),
+    sa.Column("what", sa.String(16), primary_key=True),
+    sa.Column("image_id", Id, primary_key=True),
+    sa.Column("other_id", Id, primary_key=True),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("found_at", Time, nullable=False),
+    sa.CheckConstraint(_in("what", FindingKind), name="what"),
+)
+
+event = _table(
     "event",
-    metadata,
     sa.Column("id", BigKey, primary_key=True, autoincrement=True),
     sa.Column("at", Time, nullable=False),
     sa.Column("image_id", Id, nullable=False),
@@ -136,4 +183,5 @@ event = sa.Table(
     sa.Column("detail", sa.Text, nullable=False),
     sa.Column("actor", sa.Text, nullable=False),
     sa.Index("ix_event_image_id", "image_id", "id"),
+    sa.Index("ix_event_at", "at"),
 )

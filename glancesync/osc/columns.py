@@ -170,7 +170,8 @@ _STATUS_HEADERS = (
 def _status_row(one: Json) -> list[str]:
     counts, tasks = one["replicas"], one["tasks"]
     total = sum(count for state, count in counts.items() if state not in ENDED)
-    numbers = [str(tasks[state] or "") for state in ("ready", "running", "failed")]
+    waiting = tasks["ready"] + tasks["waiting"]
+    numbers = [str(one or "") for one in (waiting, tasks["running"], tasks["failed"])]
     return [
         one["name"],
         openness(one),

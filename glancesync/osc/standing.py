@@ -20,7 +20,7 @@ class Standing(enum.Enum):
     ENDED = "ended"  # home's image is gone, and so is our replica
 
 
-_TROUBLE = frozenset({ReplicaState.FAILED, ReplicaState.CONFLICT, ReplicaState.PARTIAL})
+_TROUBLE = frozenset({ReplicaState.STALLED, ReplicaState.CONFLICT, ReplicaState.PARTIAL})
 
 
 def standing(replica: Json) -> Standing:

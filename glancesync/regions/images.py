@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from glanceclient import exc
 from keystoneauth1.session import Session
 
 from glancesync.errors import Credential, Transient
-from glancesync.interfaces import Endpoint
+from glancesync.interfaces import Endpoint, Page
 from glancesync.model import Image
 from glancesync.planner import Op
 from glancesync.regions.translate import translated
@@ -34,6 +35,8 @@ ATTRIBUTES = frozenset(
     """.split()  # noqa: SIM905 - a list of fifty quotes reads worse
 )
 RESERVED_PREFIX = "os_glance_"
+_ON_THE_WAY_OUT = ("deleted", "pending_delete")
+PAGE = 1000  #: images asked for in one page; a Glance may be configured to give fewer
 
 
 def is_custom(name: str) -> bool:
@@ -120,18 +123,42 @@ class GlanceImages:
                 body = self._json("get", f"/v2/images/{image_id}")
             except exc.HTTPNotFound:
                 return None
-            if body["status"] in ("deleted", "pending_delete"):
+            if body["status"] in _ON_THE_WAY_OUT:
                 return None
             members = self._members(image_id) if body["visibility"] == "shared" else {}
+            if members is None:  # it was there and shared a moment ago
+                raise ValueError("the image changed while it was read")
             return image_from(body, members)
 
-    def _members(self, image_id: str) -> dict[str, str]:
+    def _members(self, image_id: str) -> dict[str, str] | None:
         try:
             body = self._json("get", f"/v2/images/{image_id}/members")
-        except (exc.HTTPNotFound, exc.HTTPForbidden) as error:
-            # It was there and shared a moment ago, so it was deleted or made private since.
-            raise ValueError(f"the image changed while it was read: {error}") from error
+        except (exc.HTTPNotFound, exc.HTTPForbidden):
+            return None
         return {member["member_id"]: member["status"] for member in body["members"]}
+
+    def members(self, image_id: str) -> dict[str, str] | None:
+        with translated(self.region, f"read the members of image {image_id}"):
+            return self._members(image_id)
+
+    def page(
+        self, *, hidden: bool, after: str | None = None, updated_since: str | None = None
+    ) -> Page:
+        query = {"visibility": "all", "os_hidden": str(hidden).lower(), "limit": str(PAGE)}
+        if updated_since is None:
+            query["sort"] = "id:asc"
+        else:
+            query |= {"sort": "updated_at:asc,id:asc", "updated_at": f"gte:{updated_since}"}
+        if after:
+            query["marker"] = after
+        with translated(self.region, "list the images"):
+            body = self._json("get", f"/v2/images?{urllib.parse.urlencode(query)}")
+            found = [one for one in body["images"] if one["status"] not in _ON_THE_WAY_OUT]
+            return Page(
+                images=tuple(image_from(one, {}) for one in found),
+                updated_at=tuple(one["updated_at"] for one in found),
+                next=body["images"][-1]["id"] if "next" in body else None,
+            )
 
     def confirm_absent(self, image_id: str) -> bool:
         with translated(self.region, f"list image {image_id}"):

@@ -22,6 +22,7 @@ from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
 from glancesync.model import Actor, Done, ImageRecord, Priority, Replica, Retry, Task
 from glancesync.states import ReplicaState, TaskKind
+from tests.journals import record
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -115,8 +116,7 @@ class Estate(Empty):
     """
 
     def fill(self) -> None:
-        urls = {"RegionOne": "http://one", "RegionTwo": "http://two", "RegionThree": "http://3"}
-        self.journal.discovered(urls, "RegionOne")
+        record(self.journal, "RegionOne", "RegionTwo", "RegionThree")
         self._image(A1, PROJECT_A, "näme")
         self._image(A2, PROJECT_A, None)
         self._image(B1, PROJECT_B, "b1")
@@ -134,7 +134,9 @@ class Estate(Empty):
         return Ask(TaskKind.REPLICA, image_id, region, **more)
 
     def _claim(self) -> Task:
-        (task,) = self.journal.claim("host:1", lease=36000, limit=1)
+        (task,) = self.journal.claim(
+            "host:1", lease=36000, limit=1, regions={"", "RegionTwo", "RegionThree"}
+        )
         return task
 
     def _commit(self, outcome: Done | Retry, changes: Changes = Changes()) -> None:  # noqa: B008
@@ -143,7 +145,7 @@ class Estate(Empty):
     def _image(self, image_id: str, owner: str, name: str | None) -> None:
         self.journal.ask([Ask(TaskKind.IMAGE, image_id)], "test")
         record = ImageRecord(
-            image_id, 2, "f" * 64, True, name, owner, "active", 100, None, None, 0.0, 0.0
+            image_id, 2, "f" * 64, True, name, owner, "active", 100, "h" * 128, None, None, 0.0, 0.0
         )
         replica = Replica(
             image_id,

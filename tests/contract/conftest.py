@@ -12,6 +12,7 @@ import pytest
 
 from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
+from tests.journals import record
 
 #: kind -> makes the URL of an empty database of that kind, given a scratch directory
 URLS: dict[str, Callable[[pathlib.Path], str]] = {
@@ -34,8 +35,13 @@ def url(empty_url: str) -> str:
     return empty_url
 
 
+REGIONS = ("A", "B", "C", "D", "E")
+
+
 @pytest.fixture
 def journal(url: str) -> Iterator[Journal]:
     database = Database(url)
-    yield Journal(database)
+    journal = Journal(database)
+    record(journal, *reversed(REGIONS))
+    yield journal
     database.dispose()

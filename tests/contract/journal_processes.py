@@ -26,7 +26,7 @@ def say(text: str) -> None:
 def claim(journal: Journal, owner: str) -> None:
     say("ready")
     sys.stdin.readline()  # all processes start together
-    while tasks := journal.claim(owner, lease=60, limit=3):
+    while tasks := journal.claim(owner, lease=60, limit=3, regions={""}):
         for task in tasks:
             say(str(task.id))
             journal.commit(task, Changes(), Done(owner))

@@ -19,6 +19,7 @@ from glancesync.journal import schema
 from glancesync.journal.journal import Journal
 from glancesync.model import Actor, Done, Hint, Priority, Replica, Retry, Snooze, Task
 from glancesync.states import OPEN, ReplicaState, TaskKind, TaskState
+from tests.contract.conftest import REGIONS
 from tests.functional.wait import until
 
 IMAGE = "11111111-2222-3333-4444-555555555555"
@@ -34,9 +35,23 @@ def replica_ask(region: str, image_id: str = IMAGE, **more: object) -> Ask:
     return Ask(TaskKind.REPLICA, image_id, region, **more)  # type: ignore[arg-type]
 
 
+def claim(
+    journal: Journal,
+    owner: str = "me",
+    lease: float = 60,
+    limit: int = 10,
+    closed: frozenset[str] | set[str] = frozenset(),
+) -> list[Task]:
+    return journal.claim(owner, lease=lease, limit=limit, regions={"", *REGIONS} - closed)
+
+
 def claim_one(journal: Journal, owner: str = "me", lease: float = 60) -> Task:
-    (task,) = journal.claim(owner, lease=lease, limit=1)
+    (task,) = claim(journal, owner, lease, limit=1)
     return task
+
+
+def rescue(journal: Journal) -> int:
+    return journal.rescue(fast_attempts=5, pause=600)
 
 
 def only(journal: Journal, states: frozenset[TaskState] = OPEN) -> Task:
@@ -47,9 +62,10 @@ def only(journal: Journal, states: frozenset[TaskState] = OPEN) -> Task:
 def move_due(journal: Journal, seconds: float, *task_ids: int) -> None:
     """Shift the time at which tasks are due: stands for waiting."""
     t = schema.task
+    later = {"state": TaskState.WAITING.value} if seconds > 0 else {}
     with journal.database.write() as connection:
         connection.execute(
-            sa.update(t).where(t.c.id.in_(task_ids)).values(due_at=t.c.due_at + seconds)
+            sa.update(t).where(t.c.id.in_(task_ids)).values(due_at=t.c.due_at + seconds, **later)
         )
 
 
@@ -139,7 +155,7 @@ def test_a_plain_hint_does_not_cut_a_backoff_short_but_an_urgent_wish_does(
 
     journal.hint([Hint(IMAGE)])
     assert only(journal).due_at == due
-    assert journal.claim("me", lease=60, limit=1) == []
+    assert claim(journal, "me", lease=60, limit=1) == []
 
     journal.ask([Ask(TaskKind.IMAGE, IMAGE, urgent=True)], "by hand")
     assert only(journal).due_at < due
@@ -156,7 +172,7 @@ def test_a_hint_on_a_failed_task_is_a_new_chance(journal: Journal) -> None:
 def test_a_snoozed_task_that_is_asked_for_again_is_due(journal: Journal) -> None:
     journal.hint([Hint(IMAGE)])
     journal.commit(claim_one(journal), Changes(), Snooze(500, "still importing"))
-    assert journal.claim("me", lease=60, limit=1) == []
+    assert claim(journal, "me", lease=60, limit=1) == []
 
     journal.hint([Hint(IMAGE)])
     assert claim_one(journal).reason == "still importing"
@@ -186,7 +202,7 @@ def test_a_claim_is_a_lease(journal: Journal) -> None:
     assert task.lease_token
     assert task.lease_until == pytest.approx(journal.database.now() + 30, abs=5)
     assert task == journal.task(task.id)
-    assert journal.claim("host:2", lease=30, limit=10) == []
+    assert claim(journal, "host:2", lease=30, limit=10) == []
 
 
 def test_the_most_urgent_first_then_the_oldest(journal: Journal) -> None:
@@ -207,7 +223,7 @@ def test_a_claim_takes_the_due_siblings_of_a_replica_and_nothing_else(journal: J
     later = next(task for task in journal.list_tasks() if task.region == "C")
     move_due(journal, 500, later.id)
 
-    tasks = journal.claim("me", lease=60, limit=10, closed={"D"})
+    tasks = claim(journal, "me", lease=60, limit=10, closed={"D"})
 
     assert [(task.image_id, task.region) for task in tasks] == [(IMAGE, "A"), (IMAGE, "B")]
 
@@ -215,21 +231,21 @@ def test_a_claim_takes_the_due_siblings_of_a_replica_and_nothing_else(journal: J
 def test_a_claim_never_takes_more_than_its_limit(journal: Journal) -> None:
     journal.ask([replica_ask(region) for region in "ABCDE"], "test")
     sizes = []
-    while tasks := journal.claim("me", lease=60, limit=2):
+    while tasks := claim(journal, "me", lease=60, limit=2):
         sizes.append(len(tasks))
     assert sizes == [2, 2, 1]
 
 
 def test_image_tasks_are_claimed_alone(journal: Journal) -> None:
     journal.hint([Hint(image_id) for image_id in ids(3)])
-    assert len(journal.claim("me", lease=60, limit=10)) == 1
+    assert len(claim(journal, "me", lease=60, limit=10)) == 1
 
 
 def test_tasks_of_closed_regions_stay_and_block_nothing(journal: Journal) -> None:
     journal.ask([replica_ask("A", priority=Priority.USER), replica_ask("B")], "test")
-    (task,) = journal.claim("me", lease=60, limit=10, closed={"A"})
+    (task,) = claim(journal, "me", lease=60, limit=10, closed={"A"})
     assert task.region == "B"
-    assert journal.claim("me", lease=60, limit=10, closed={"A"}) == []
+    assert claim(journal, "me", lease=60, limit=10, closed={"A"}) == []
     assert claim_one(journal).region == "A"
 
 
@@ -240,7 +256,7 @@ def test_tasks_not_yet_due_and_ended_ones_are_not_claimed(journal: Journal) -> N
     journal.hint([Hint(ended)])
     journal.commit(claim_one(journal), Changes(), Done("well"))
 
-    assert journal.claim("me", lease=60, limit=10) == []
+    assert claim(journal, "me", lease=60, limit=10) == []
     move_due(journal, -501, only(journal).id)
     assert claim_one(journal).image_id == snoozed
 
@@ -253,7 +269,7 @@ def test_many_threads_never_claim_a_task_twice(journal: Journal) -> None:
 
     def work(owner: str) -> None:
         together.wait(10)
-        while tasks := journal.claim(owner, lease=60, limit=3):
+        while tasks := claim(journal, owner, limit=3):
             claimed.update(task.id for task in tasks)
 
     threads = [threading.Thread(target=work, args=(f"thread {n}",)) for n in range(8)]
@@ -305,17 +321,31 @@ def test_the_tasks_of_an_ended_lease_are_rescued(journal: Journal) -> None:
     for image_id in (IMAGE, OTHER):
         journal.hint([Hint(image_id)])
     dead, alive = claim_one(journal, "dead"), claim_one(journal, "alive")
-    assert journal.rescue() == 0
+    assert rescue(journal) == 0
     end_lease(journal, dead)
 
-    assert journal.rescue() == 1
+    assert rescue(journal) == 1
     rescued = journal.task(dead.id)
     assert rescued is not None
     assert (rescued.state, rescued.lease_owner) == (TaskState.READY, None)
     assert rescued.reason == "its worker gave no sign of life"
-    assert rescued.attempt == 0
+    assert rescued.attempt == 1
     assert claim_one(journal, "other").id == dead.id
     assert journal.task(alive.id) == alive
+
+
+def test_a_task_that_takes_its_workers_down_is_slowed_down(journal: Journal) -> None:
+    journal.hint([Hint(IMAGE)])
+    for attempt in range(5):
+        task = claim_one(journal, "dies of it")
+        assert task.attempt == attempt
+        end_lease(journal, task)
+        assert rescue(journal) == 1
+
+    assert claim(journal) == []
+    task = only(journal)
+    assert (task.state, task.attempt) == (TaskState.FAILED, 5)
+    assert task.due_at == pytest.approx(journal.database.now() + 600, abs=5)
 
 
 def test_renewing_prolongs_what_is_still_held(journal: Journal) -> None:
@@ -323,7 +353,7 @@ def test_renewing_prolongs_what_is_still_held(journal: Journal) -> None:
         journal.hint([Hint(image_id)])
     kept, gone = claim_one(journal, lease=10), claim_one(journal, lease=10)
     end_lease(journal, gone)
-    journal.rescue()
+    rescue(journal)
 
     assert journal.renew([kept, gone], lease=1000) == {kept.id}
     after = journal.task(kept.id)
@@ -337,7 +367,7 @@ def test_a_lease_that_ended_but_was_not_rescued_can_be_renewed(journal: Journal)
     task = claim_one(journal)
     end_lease(journal, task)
     assert journal.renew([task], lease=60) == {task.id}
-    assert journal.rescue() == 0
+    assert rescue(journal) == 0
 
 
 def test_release_gives_back_at_no_cost_and_passes_over_what_is_lost(journal: Journal) -> None:
@@ -366,7 +396,7 @@ def test_who_lost_a_lease_writes_nothing_at_all(
         journal.commit(task, Changes(), Done("before"))
     else:
         end_lease(journal, task)
-        journal.rescue()
+        rescue(journal)
         if how == "claimed by another":
             claim_one(journal, "another")
     before = (journal.task(task.id), journal.events(IMAGE), journal.list_tasks(states=EVER))
@@ -449,7 +479,7 @@ def test_a_snooze_costs_no_attempt_and_remembers_since_when(journal: Journal) ->
 
     assert first.waiting_since is not None
     assert second.waiting_since == first.waiting_since
-    assert (second.state, second.attempt) == (TaskState.READY, 0)
+    assert (second.state, second.attempt) == (TaskState.WAITING, 0)
     assert second.due_at == pytest.approx(journal.database.now() + 500, abs=5)
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import pytest
 
 from glancesync.interfaces import Ask, Changes
+from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
 from glancesync.model import ImageRecord, Replica, Task
 from glancesync.states import ENDED, ReplicaState, TaskKind
@@ -26,6 +27,7 @@ def record(image_id: str = IMAGE, generation: int = 1, **more: object) -> ImageR
         owner="p",
         status="active",
         size=10,
+        os_hash_value="h" * 128,
         kernel_id=None,
         ramdisk_id=None,
         changed_at=0.0,
@@ -37,7 +39,7 @@ def record(image_id: str = IMAGE, generation: int = 1, **more: object) -> ImageR
 @pytest.fixture
 def task(journal: Journal) -> Task:
     journal.ask([Ask(TaskKind.IMAGE, IMAGE)], "test")
-    (task,) = journal.claim("me", lease=600, limit=1)
+    (task,) = journal.claim("me", lease=600, limit=1, regions={""})
     return task
 
 
@@ -209,7 +211,8 @@ def test_progress(journal: Journal, task: Task) -> None:
 # -- regions --------------------------------------------------------------------------------------
 
 
-def test_regions_come_go_and_come_back_with_what_the_operator_set(journal: Journal) -> None:
+def test_regions_come_go_and_come_back_with_what_the_operator_set(url: str) -> None:
+    journal = Journal(Database(url))
     assert journal.discovered({"B": "http://b", "A": "http://a"}, "A") == ["A", "B"]
     journal.update_region("B", {"maintenance": True, "labels": {"city": "Köln"}})
     journal.update_region("B", {"limits": {"tasks": 2}})
@@ -224,3 +227,4 @@ def test_regions_come_go_and_come_back_with_what_the_operator_set(journal: Journ
     assert (b.url, b.present, b.maintenance) == ("http://new", True, True)
     assert (b.labels, b.limits) == ({"city": "Köln"}, {"tasks": 2})
     assert journal.region("nowhere") is None
+    journal.database.dispose()

@@ -8,11 +8,14 @@ import pytest
 
 from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
+from tests.journals import record
 
 
 @pytest.fixture
 def journal(tmp_path: pathlib.Path) -> Iterator[Journal]:
     database = Database(f"sqlite:///{tmp_path}/journal.sqlite")
     database.migrate()
-    yield Journal(database)
+    journal = Journal(database)
+    record(journal, "home", *"ABCDEFGH")
+    yield journal
     database.dispose()

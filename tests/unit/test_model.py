@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from glancesync.model import Actor, Image, Region
 from glancesync.states import (
-    CLAIMABLE,
     ENDED,
     OPEN,
+    POSTPONED,
     REPLICA_MOVES,
     SETTLED,
     TASK_MOVES,
@@ -165,7 +165,12 @@ def test_the_moves_of_tasks() -> None:
     assert set(TASK_MOVES) == set(TaskState)
     ends = {state for state, moves in TASK_MOVES.items() if not moves}
     assert ends == set(TaskState) - OPEN
-    assert {state for state in TaskState if TaskState.RUNNING in TASK_MOVES[state]} == CLAIMABLE
+    claimed_from = {state for state in TaskState if TaskState.RUNNING in TASK_MOVES[state]}
+    assert claimed_from == {TaskState.READY}
+    assert {state for state in TaskState if TaskState.READY in TASK_MOVES[state]} == {
+        TaskState.RUNNING,
+        *POSTPONED,
+    }
     assert all(TaskState.CANCELLED in TASK_MOVES[state] for state in OPEN)
 
 

@@ -21,7 +21,7 @@ def index(call: Call) -> Answer:
     owner = visible_project(call, query.get("project_id"))
     limit = call.limit()
     records = call.journal.list_images(owner=owner, limit=limit, marker=call.marker())
-    replicas = call.journal.views_of([record.image_id for record in records])
+    replicas = call.journal.replicas_for([record.image_id for record in records])
     rows = [views.image(record, replicas) for record in records]
     return 200, call.page("images", rows, rows[-1]["id"] if rows else None, limit)
 
@@ -30,7 +30,7 @@ def show(call: Call) -> Answer:
     """``GET /v1/images/{id}``"""
     call.query(NO_QUERY)
     record = _record(call)
-    return 200, {"image": views.image(record, call.journal.views_of([record.image_id]))}
+    return 200, {"image": views.image(record, call.journal.replicas_for([record.image_id]))}
 
 
 def sync(call: Call) -> Answer:

@@ -9,17 +9,18 @@ from glancesync.api.call import Answer, Call
 from glancesync.api.schemas import NO_QUERY
 from glancesync.states import ReplicaState, TaskState
 
-_OPEN = (TaskState.READY, TaskState.RUNNING, TaskState.FAILED)
+_OPEN = (TaskState.READY, TaskState.WAITING, TaskState.RUNNING, TaskState.FAILED)
 #: Replica states of what is not (yet) as it should be, whether or not a task works on it.
 _BEHIND = (
     ReplicaState.PENDING,
     ReplicaState.COPYING,
     ReplicaState.FAILED,
+    ReplicaState.STALLED,
     ReplicaState.CONFLICT,
 )
 
 #: Replica states that want a person's eye.
-_TROUBLE = (ReplicaState.FAILED, ReplicaState.CONFLICT, ReplicaState.PARTIAL)
+_TROUBLE = (ReplicaState.STALLED, ReplicaState.CONFLICT, ReplicaState.PARTIAL)
 
 
 def show(call: Call) -> Answer:

@@ -1,0 +1,161 @@
+"""The statements about audits and what they compare with. Each runs in the caller's transaction."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterable
+
+import sqlalchemy as sa
+
+from glancesync.interfaces import Placed
+from glancesync.journal import rows
+from glancesync.journal.database import now
+from glancesync.journal.schema import audit as a
+from glancesync.journal.schema import finding as f
+from glancesync.journal.schema import image as i
+from glancesync.journal.schema import region as g
+from glancesync.journal.schema import replica as r
+from glancesync.journal.schema import task as t
+from glancesync.model import Audit, Finding, ImageRecord
+from glancesync.states import ENDED, FindingKind
+
+_HERE = sa.and_(r.c.replica_id.is_not(None), r.c.state.not_in(sorted(ENDED)))
+
+
+def get(connection: sa.Connection, region: str) -> Audit:
+    row = connection.execute(sa.select(a).where(a.c.region == region)).first()
+    return rows.audit(row) if row else Audit(region)
+
+
+def every(connection: sa.Connection) -> list[Audit]:
+    return [rows.audit(row) for row in connection.execute(sa.select(a).order_by(a.c.region))]
+
+
+def save(connection: sa.Connection, audit: Audit) -> None:
+    """Write how far a pass has come; what others write, ``watched_to``, stays.
+
+    When it ends, the human's word is used up.
+    """
+    _ensure(connection, audit.region)
+    values = dataclasses.asdict(audit)
+    del values["watched_to"], values["released"]
+    if audit.started_at is not None and not audit.running:
+        values |= {"finished_at": now(), "released": 0}
+    connection.execute(sa.update(a).where(a.c.region == audit.region).values(values))
+
+
+def watched(connection: sa.Connection, region: str, upto: str) -> None:
+    """Write how far the changes of a region were looked at."""
+    _ensure(connection, region)
+    connection.execute(sa.update(a).where(a.c.region == region).values(watched_to=upto))
+
+
+def _ensure(connection: sa.Connection, region: str) -> None:
+    if connection.execute(sa.select(a.c.region).where(a.c.region == region)).first() is None:
+        connection.execute(sa.insert(a).values(dataclasses.asdict(Audit(region))))
+
+
+def release(connection: sa.Connection, region: str) -> int:
+    """Let as many deletions through as the region's audit holds back; return how many."""
+    connection.execute(
+        sa.update(a).where(a.c.region == region, a.c.held > 0).values(released=a.c.held)
+    )
+    return get(connection, region).released
+
+
+# -- findings -------------------------------------------------------------------------------------
+
+
+def add_findings(connection: sa.Connection, findings: Iterable[Finding]) -> None:
+    """Insert or replace; the time becomes the database's now."""
+    for one in findings:
+        values = {**dataclasses.asdict(one), "what": one.what.value, "found_at": now()}
+        same = [
+            column == values[column.name]
+            for column in (f.c.region, f.c.what, f.c.image_id, f.c.other_id)
+        ]
+        connection.execute(sa.delete(f).where(*same))
+        connection.execute(sa.insert(f).values(values))
+
+
+def forget(connection: sa.Connection, region: str, kinds: Collection[FindingKind]) -> None:
+    connection.execute(sa.delete(f).where(f.c.region == region, f.c.what.in_(sorted(kinds))))
+
+
+def findings(
+    connection: sa.Connection,
+    *,
+    region: str | None,
+    kinds: Collection[FindingKind],
+    limit: int | None = None,
+) -> list[Finding]:
+    """By region, kind and image."""
+    query = sa.select(f).where(f.c.what.in_(sorted(kinds)))
+    if region is not None:
+        query = query.where(f.c.region == region)
+    query = query.order_by(f.c.region, f.c.what, f.c.image_id, f.c.other_id).limit(limit)
+    return [rows.finding(row) for row in connection.execute(query)]
+
+
+# -- what regions are compared with ---------------------------------------------------------------
+
+
+def present_images(connection: sa.Connection, after: str, until: str | None) -> list[ImageRecord]:
+    query = sa.select(i).where(i.c.present, i.c.image_id > after).order_by(i.c.image_id)
+    if until is not None:
+        query = query.where(i.c.image_id <= until)
+    return [rows.image(row) for row in connection.execute(query)]
+
+
+def images_by_id(connection: sa.Connection, image_ids: Collection[str]) -> dict[str, ImageRecord]:
+    found = connection.execute(sa.select(i).where(i.c.image_id.in_(sorted(image_ids))))
+    return {row.image_id: rows.image(row) for row in found}
+
+
+def images_by_hash(connection: sa.Connection, hashes: Collection[str]) -> list[ImageRecord]:
+    query = sa.select(i).where(i.c.present, i.c.os_hash_value.in_(sorted(hashes)))
+    return [rows.image(row) for row in connection.execute(query.order_by(i.c.image_id))]
+
+
+def _placed(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> list[Placed]:
+    task_key = sa.literal("replica:") + r.c.image_id + ":" + r.c.region
+    pairs = r.join(i, i.c.image_id == r.c.image_id).outerjoin(t, t.c.open_key == task_key)
+    own = [column.label(f"r_{column.name}") for column in r.c]
+    query = (
+        sa.select(i, *own, t.c.id.label("task_id"))
+        .select_from(pairs)
+        .where(_HERE, *conditions)
+        .order_by(r.c.replica_id)
+    )
+    found = []
+    for row in connection.execute(query):
+        data = row._mapping
+        found.append(
+            Placed(
+                replica=rows.replica_of({column.name: data[f"r_{column.name}"] for column in r.c}),
+                image=ImageRecord(**{column.name: data[column.name] for column in i.c}),
+                busy=data["task_id"] is not None,
+            )
+        )
+    return found
+
+
+def placed(connection: sa.Connection, region: str, after: str, until: str | None) -> list[Placed]:
+    conditions = [r.c.region == region, r.c.replica_id > after]
+    if until is not None:
+        conditions.append(r.c.replica_id <= until)
+    return _placed(connection, *conditions)
+
+
+def placed_as(connection: sa.Connection, region: str, replica_ids: Collection[str]) -> list[Placed]:
+    return _placed(connection, r.c.region == region, r.c.replica_id.in_(sorted(replica_ids)))
+
+
+def known(connection: sa.Connection, region: str) -> int:
+    home = connection.execute(sa.select(g.c.home).where(g.c.name == region)).scalar()
+    query = (
+        sa.select(sa.func.count()).select_from(i).where(i.c.present)
+        if home
+        else sa.select(sa.func.count()).select_from(r).where(r.c.region == region, _HERE)
+    )
+    return int(connection.execute(query).scalar_one())

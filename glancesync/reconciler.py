@@ -1,0 +1,412 @@
+"""Compares what the regions have with what is on record, and asks for the usual tasks.
+
+Two tasks per region never end. ``watch`` looks every minute at what changed lately; ``audit`` goes
+through everything, in the order of the ids, and remembers after each page how far it came. Neither
+changes an image: what differs from its baseline gets the task that a hint would have given it, so
+there is one path by which anything is repaired.
+
+Absence is seen by audits only, and only between two ids that one unbroken listing has passed. What
+may end in a deletion is kept as a *finding* until the listing has come to its end, and is held for
+a human if there is too much of it (P4).
+"""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import dataclasses
+import datetime
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from glancesync.errors import LeaseLost, Refused
+from glancesync.executor import behind
+from glancesync.interfaces import (
+    Ask,
+    Baselines,
+    Changes,
+    ImageService,
+    Lost,
+    Note,
+    Placed,
+    Queue,
+    Replicas,
+    Services,
+)
+from glancesync.model import (
+    Again,
+    Audit,
+    Finding,
+    Image,
+    ImageRecord,
+    Outcome,
+    Priority,
+    Region,
+    ReplicaView,
+    Task,
+)
+from glancesync.placement.strategies import Strategy
+from glancesync.states import DELETING, FindingKind, TaskKind
+
+LOG = logging.getLogger(__name__)
+
+_OFF = "synchronization is off (sync_strategy = None)"
+_MEMBER_READS = 8  # at a time, of shared images of one region
+_FIRST_LOOK_BACK = 3600.0  # seconds; what is older, the first audit sees
+
+
+@dataclasses.dataclass(frozen=True)
+class AuditSettings:
+    """Times are seconds."""
+
+    watch_interval: float = 60.0
+    audit_interval: float = 86400.0
+    guard_images: int = 10  # deletions in one audit that need no human, ...
+    guard_percent: float = 5.0  # ... or this share of what is known, if that is more
+
+
+@dataclasses.dataclass
+class _Seen:
+    """What came of comparing some images."""
+
+    asks: list[Ask] = dataclasses.field(default_factory=list)
+    notes: list[Note] = dataclasses.field(default_factory=list)
+    findings: list[Finding] = dataclasses.field(default_factory=list)
+    drifted: int = 0
+    missing: int = 0
+
+    def ask(self, kind: TaskKind, image_id: str, region: str, why: str) -> None:
+        """Have the image or replica looked at; ``why`` goes into the event log."""
+        where = region if kind is TaskKind.REPLICA else ""
+        self.asks.append(Ask(kind, image_id, where, priority=Priority.AUDIT))
+        self.notes.append(Note("audit", why, region, image_id))
+
+
+class Reconciler:
+    """Runs ``watch`` and ``audit`` tasks. Safe to call from many threads.
+
+    :param random: a number in [0, 1), so that audits of many regions spread out
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        replicas: Replicas,
+        baselines: Baselines,
+        services: Services,
+        strategy: Strategy,
+        settings: AuditSettings,
+        random: Callable[[], float],
+    ) -> None:
+        self._queue = queue
+        self._replicas = replicas
+        self._baselines = baselines
+        self._services = services
+        self._strategy = strategy
+        self._settings = settings
+        self._random = random
+
+    # -- what changed lately ----------------------------------------------------------------------
+
+    def watch(self, task: Task, lost: Lost) -> tuple[Changes, Outcome]:
+        """Compare the images that a region says were changed since the last look."""
+        if not self._strategy.active:
+            return Changes(), self._again(self._settings.watch_interval, _OFF)
+        service = self._services(task.region)
+        home = task.region == self._services.home
+        audit = self._baselines.audit(task.region)
+        newest = audit.watched_to or _iso(task.updated_at - _FIRST_LOOK_BACK)
+        # Glance's transactions become visible later than their updated_at says.
+        since = _iso(_seconds(newest) - 2 * self._settings.watch_interval - 60)
+        changed = 0
+        for hidden in (False, True):
+            after: str | None = None
+            while True:
+                page = service.page(hidden=hidden, after=after, updated_since=since)
+                newest = max(newest, *page.updated_at)
+                images = _with_members(service, page.images)
+                seen = self._home(images) if home else self._region(task.region, images)
+                changed += seen.drifted
+                _still_ours(task, lost)
+                self._queue.commit(task, _changes(seen))
+                if page.next is None:
+                    break
+                after = page.next
+        asks: tuple[Ask, ...] = ()
+        if home and audit.strategy != self._strategy.name and not audit.running:
+            asks = (Ask(TaskKind.AUDIT, "", task.region, urgent=True),)
+        outcome = self._again(self._settings.watch_interval, f"{changed} changed")
+        return Changes(watched_to=newest, asks=asks), outcome
+
+    # -- everything -------------------------------------------------------------------------------
+
+    def audit(self, task: Task, lost: Lost) -> tuple[Changes, Outcome]:
+        """Compare all images of a region, from where an interrupted pass had come to."""
+        if not self._strategy.active:
+            return Changes(), self._again(self._settings.watch_interval, _OFF)
+        service = self._services(task.region)
+        audit = self._baselines.audit(task.region)
+        if not audit.running or audit.marker is None:
+            audit = dataclasses.replace(
+                audit, started_at=task.updated_at, marker=None, seen=0, drifted=0, missing=0
+            )
+            self._queue.commit(task, Changes(audit=audit, settled=frozenset(FindingKind)))
+        try:
+            for images, upto in _listing(service, audit.marker):
+                _still_ours(task, lost)
+                seen = self._compare(task.region, service, images, audit.marker or "", upto)
+                audit = dataclasses.replace(
+                    audit,
+                    marker=upto,
+                    seen=audit.seen + len(images),
+                    drifted=audit.drifted + seen.drifted,
+                    missing=audit.missing + seen.missing,
+                )
+                if upto is not None:
+                    self._queue.commit(task, _changes(seen, audit))
+        except Refused as error:
+            if audit.marker is None:
+                raise
+            # Glance can't go on after an image that was deleted meanwhile: begin anew.
+            audit = dataclasses.replace(audit, marker=None, started_at=None)
+            return Changes(audit=audit), Again(0, str(error))
+        self._queue.commit(task, _changes(seen, audit))
+        return self._finish(task, audit)
+
+    def _compare(
+        self,
+        region: str,
+        service: ImageService,
+        images: Sequence[Image],
+        after: str,
+        upto: str | None,
+    ) -> _Seen:
+        """Compare what a region lists between two ids with what is on record there."""
+        full = _with_members(service, images)
+        listed = {image.id for image in images}
+        if region == self._services.home:
+            seen = self._home(full)
+            self._unplaced(full, seen)
+            for record in self._baselines.present_images(after, upto):
+                if record.image_id not in listed:
+                    seen.missing += 1
+                    seen.findings.append(
+                        Finding(region, FindingKind.GONE, record.image_id, detail=record.name or "")
+                    )
+            return seen
+        seen = self._region(region, full)
+        for placed in self._baselines.placed(region, after, upto):
+            if placed.replica.replica_id not in listed and not placed.busy:
+                seen.missing += 1
+                image_id = placed.replica.image_id
+                seen.ask(TaskKind.REPLICA, image_id, region, "the region no longer lists it")
+        self._strangers(region, images, seen)
+        return seen
+
+    def _finish(self, task: Task, audit: Audit) -> tuple[Changes, Outcome]:
+        """The listing is complete: act on what was kept back, or hold it for a human."""
+        kept = self._baselines.findings(task.region, DELETING)
+        known = self._baselines.known(task.region)
+        released = self._baselines.audit(task.region).released
+        settings = self._settings
+        allowed = max(settings.guard_images, known * settings.guard_percent / 100, released)
+        said = (
+            f"{audit.seen} images in the region, {audit.drifted} differed, {audit.missing} missing"
+        )
+        audit = dataclasses.replace(
+            audit,
+            marker=None,
+            finished_at=audit.started_at,
+            strategy=self._strategy.name,
+            held=len(kept) if len(kept) > allowed else 0,
+        )
+        if audit.held:
+            said += f"; {len(kept)} deletions are held until somebody releases them"
+            LOG.error("audit of %s: %s", task.region, said)
+            changes = Changes(audit=audit, notes=(Note("held", said, task.region),))
+            return changes, self._again(settings.audit_interval, said)
+        seen = _Seen()
+        for finding in kept:
+            if finding.what is FindingKind.GONE:
+                seen.ask(TaskKind.IMAGE, finding.image_id, task.region, "home no longer lists it")
+            else:
+                seen.ask(TaskKind.REPLICA, finding.image_id, task.region, finding.detail)
+        seen.notes.append(Note("audit", said, task.region))
+        changes = dataclasses.replace(_changes(seen, audit), settled=DELETING)
+        return changes, self._again(settings.audit_interval, said)
+
+    def _again(self, seconds: float, said: str) -> Again:
+        return Again(seconds * (0.9 + 0.2 * self._random()), said)
+
+    # -- comparing --------------------------------------------------------------------------------
+
+    def _home(self, images: Mapping[str, Image | None]) -> _Seen:
+        """Home's images against their records."""
+        seen = _Seen()
+        records = self._baselines.images_by_id(images)
+        for image_id, image in images.items():
+            record = records.get(image_id)
+            if record is None:
+                why = "home has it, and nothing was known of it"
+            elif not record.present or image is None or image.fingerprint() != record.fingerprint:
+                why = "home's image is not what it was when last looked at"
+            else:
+                continue
+            seen.drifted += 1
+            seen.ask(TaskKind.IMAGE, image_id, self._services.home, why)
+        return seen
+
+    def _unplaced(self, images: Mapping[str, Image | None], seen: _Seen) -> None:
+        """Ask for the images that lack an up-to-date replica which nobody is working on."""
+        asked = {one.image_id for one in seen.asks}
+        known = {image_id: image for image_id, image in images.items() if image_id not in asked}
+        records = self._baselines.images_by_id(known)
+        views: dict[str, dict[str, ReplicaView]] = {image_id: {} for image_id in known}
+        for view in self._baselines.replicas_for(known):
+            views[view.replica.image_id][view.replica.region] = view
+        regions = self._replicas.regions()
+        for image_id, image in known.items():
+            if image is None or not image.has_data:
+                continue
+            lacking = self._lacking(image, records[image_id], views[image_id], regions)
+            if lacking:
+                seen.missing += len(lacking)
+                why = f"not up to date in {', '.join(lacking)}"
+                seen.ask(TaskKind.IMAGE, image_id, self._services.home, why)
+
+    def _lacking(
+        self,
+        image: Image,
+        record: ImageRecord,
+        views: Mapping[str, ReplicaView],
+        regions: Sequence[Region],
+    ) -> list[str]:
+        found = []
+        for name in sorted(self._strategy.place(image, regions)):
+            view = views.get(name)
+            if view is None or (view.task_id is None and behind(view.replica, record)):
+                found.append(name)
+        return found
+
+    def _region(self, region: str, images: Mapping[str, Image | None]) -> _Seen:
+        """A region's images against the baselines of the replicas they are."""
+        seen = _Seen()
+        for placed in self._baselines.placed_as(region, images):
+            assert placed.replica.replica_id is not None  # noqa: S101 - by it they were chosen
+            image = images[placed.replica.replica_id]
+            if placed.busy or (image and image.fingerprint() == placed.replica.baseline):
+                continue
+            seen.drifted += 1
+            if image is not None and _corrupt(image, placed):
+                seen.findings.append(
+                    Finding(
+                        region,
+                        FindingKind.CORRUPT,
+                        placed.replica.image_id,
+                        image.id,
+                        "the region says that it has other bytes than home's image",
+                    )
+                )
+            else:
+                why = "it is not what it was when last looked at"
+                seen.ask(TaskKind.REPLICA, placed.replica.image_id, region, why)
+        return seen
+
+    def _strangers(self, region: str, images: Sequence[Image], seen: _Seen) -> None:
+        """Images that are no replicas, and have the name and the bytes of one of home's."""
+        ours = {
+            placed.replica.replica_id
+            for placed in self._baselines.placed_as(region, [image.id for image in images])
+        }
+        strangers = [one for one in images if one.id not in ours and one.os_hash_value]
+        if not strangers:
+            return
+        homes = collections.defaultdict(list)
+        for record in self._baselines.images_by_hash({str(one.os_hash_value) for one in strangers}):
+            homes[(record.os_hash_value, record.name)].append(record.image_id)
+        for stranger in strangers:
+            for image_id in homes[(stranger.os_hash_value, stranger.name)]:
+                if image_id != stranger.id:
+                    seen.findings.append(
+                        Finding(
+                            region,
+                            FindingKind.ADOPTABLE,
+                            image_id,
+                            stranger.id,
+                            f"{stranger.name!r}, {stranger.size} bytes",
+                        )
+                    )
+
+
+def _corrupt(image: Image, placed: Placed) -> bool:
+    """True if the region itself says that a replica has other bytes than home's image."""
+    home = placed.image
+    if not image.has_data or not home.os_hash_value:
+        return False
+    return image.size != home.size or image.os_hash_value != home.os_hash_value
+
+
+def _changes(seen: _Seen, audit: Audit | None = None) -> Changes:
+    return Changes(
+        audit=audit,
+        findings=tuple(seen.findings),
+        notes=tuple(seen.notes),
+        asks=tuple(seen.asks),
+    )
+
+
+def _still_ours(task: Task, lost: Lost) -> None:
+    if lost.is_set():
+        raise LeaseLost(f"the lease on {task.key} was lost")
+
+
+def _with_members(service: ImageService, images: Sequence[Image]) -> dict[str, Image | None]:
+    """Id -> image with its members, which listings lack; None if it changed meanwhile."""
+    shared = [image.id for image in images if image.visibility == "shared"]
+    members: dict[str, dict[str, str] | None] = {}
+    if shared:
+        with concurrent.futures.ThreadPoolExecutor(_MEMBER_READS) as pool:
+            members = dict(zip(shared, pool.map(service.members, shared), strict=True))
+    found: dict[str, Image | None] = {}
+    for image in images:
+        theirs = members.get(image.id, {})
+        found[image.id] = None if theirs is None else dataclasses.replace(image, members=theirs)
+    return found
+
+
+def _listing(service: ImageService, after: str | None) -> Iterator[tuple[list[Image], str | None]]:
+    """All images of a region after an id, page by page, hidden ones among the others.
+
+    Each page comes with the id up to which nothing was left out; None with the last.
+    """
+    waiting: dict[bool, list[Image]] = {False: [], True: []}
+    marker: dict[bool, str | None] = {False: after, True: after}
+    begun: set[bool] = set()
+    while True:
+        for hidden, buffer in waiting.items():
+            while not buffer and (hidden not in begun or marker[hidden] is not None):
+                page = service.page(hidden=hidden, after=marker[hidden])
+                begun.add(hidden)
+                buffer += page.images
+                marker[hidden] = page.next
+        unfinished = [hidden for hidden in waiting if marker[hidden] is not None]
+        upto = min(
+            (max(image.id for image in waiting[hidden]) for hidden in unfinished), default=None
+        )
+        ready: list[Image] = []
+        for hidden, buffer in waiting.items():
+            ready += [one for one in buffer if upto is None or one.id <= upto]
+            waiting[hidden] = [one for one in buffer if upto is not None and one.id > upto]
+        yield ready, upto
+        if upto is None:
+            return
+
+
+def _iso(seconds: float) -> str:
+    at = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    return at.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _seconds(iso: str) -> float:
+    at = datetime.datetime.fromisoformat(iso)
+    return at.replace(tzinfo=at.tzinfo or datetime.UTC).timestamp()
