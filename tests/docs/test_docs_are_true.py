@@ -19,8 +19,8 @@ from glancesync.api.policies import RULES
 from glancesync.api.routes import ROUTES
 from glancesync.api.schemas import events, images, regions, replicas, tasks
 from glancesync.conf import list_opts
-from glancesync.model import ImageRecord, Region, Replica, ReplicaView
-from glancesync.states import ReplicaState, TaskState
+from glancesync.model import Audit, Finding, ImageRecord, Region, Replica, ReplicaView
+from glancesync.states import FindingKind, ReplicaState, TaskState
 
 CHECKOUT = Path(__file__).parents[2]
 PAGES = CHECKOUT / "doc" / "source"
@@ -105,10 +105,13 @@ def test_what_a_request_may_hold_is_documented(title: str, schema: dict[str, Any
 def test_the_fields_of_answers_are_documented() -> None:
     text = page("api.rst")
     replica = views.replica(ReplicaView(Replica("i", "r"), 1, None, None))
-    record = ImageRecord("i", 1, "f", True, None, None, "active", None, None, None, 0.0, 0.0)
+    record = ImageRecord("i", 1, "f", True, *[None] * 2, "active", *[None] * 4, 0.0, 0.0)
     shown = rows(section(text, "GET /v1/images/{id}"))
     assert shown == {*replica, *views.image(record, [])}
     assert rows(section(text, "GET /v1/regions/{name}")) == set(views.region(Region("r", "u")))
+    audit = rows(section(text, "GET /v1/audits/{name}"))
+    finding = views.finding(Finding("r", FindingKind.GONE, "i"))
+    assert audit == {*views.audit(Audit("r")), "findings", *finding}
     task = ast.parse((CHECKOUT / "glancesync/api/views.py").read_text())
     [function] = [f for f in task.body if isinstance(f, ast.FunctionDef) and f.name == "task"]
     keys = {key.value for key in ast.walk(function) if isinstance(key, ast.Constant)} - {None}
