@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 from glancesync.errors import ConfigurationError, RegionError
@@ -22,15 +22,20 @@ class Catalog(Protocol):
         """Look again; RegionError, ConfigurationError."""
 
 
+class Record(Protocol):
+    """See ``Journal.discovered``."""
+
+    def __call__(self, urls: Mapping[str, str], home: str, *, first: bool) -> list[str]:
+        """Name -> URL and the home's name go into the journal; the new names come back."""
+
+
 class Discovery:
     """Keeps the journal's regions equal to the Keystone catalog's.
 
-    :param record: writes name -> URL and the home's name into the journal, returns the new names
+    :param record: writes what the catalog lists into the journal
     """
 
-    def __init__(
-        self, catalog: Catalog, record: Callable[[Mapping[str, str], str], list[str]]
-    ) -> None:
+    def __init__(self, catalog: Catalog, record: Record) -> None:
         self._catalog = catalog
         self._record = record
         self._said: str | None = None
@@ -56,7 +61,9 @@ class Discovery:
         if self._said is not None:
             LOG.info("Keystone answers again")
             self._said = None
-        new = self._record(self._catalog.endpoints, self._catalog.home)
+        new = self._record(
+            self._catalog.endpoints, self._catalog.home, first=not self._known.is_set()
+        )
         self._known.set()
         if new:
             LOG.info("new regions: %s (home is %s)", ", ".join(new), self._catalog.home)

@@ -123,7 +123,7 @@ class Reconciler:
             after: str | None = None
             while True:
                 page = service.page(hidden=hidden, after=after, updated_since=since)
-                newest = max(newest, *page.updated_at)
+                newest = max([newest, *page.updated_at])
                 images = _with_members(service, page.images)
                 seen = self._home(images) if home else self._region(task.region, images)
                 changed += seen.drifted

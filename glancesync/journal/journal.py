@@ -176,16 +176,20 @@ class Journal:
     # -- regions ----------------------------------------------------------------------------------
 
     @_retried
-    def discovered(self, urls: Mapping[str, str], home: str) -> list[str]:
+    def discovered(self, urls: Mapping[str, str], home: str, *, first: bool = False) -> list[str]:
         """Record what the catalog lists, and have it audited; return the names that are new.
 
         A new region is filled by an audit of home, which finds that its images are missing there.
+
+        :param first: this process has just started; see at once what changed meanwhile
         """
         with self.database.write() as connection:
             new = regions.discovered(connection, urls, home)
             queue.open_always(connection, (TaskKind.WATCH, TaskKind.AUDIT), urls)
             if new:
                 queue.make_due(connection, TaskKind.AUDIT, [home])
+            if first:
+                queue.make_due(connection, TaskKind.WATCH, urls)
         self._wake()
         return new
 
