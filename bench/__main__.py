@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from bench import fanout, hints, memory, metadata, report, stage, upload
+from bench import audit, fanout, hints, memory, metadata, report, stage, upload
 from devcloud import DevcloudError
 
 BENCHES: dict[str, Callable[[bool], report.Report]] = {
@@ -20,6 +20,7 @@ BENCHES: dict[str, Callable[[bool], report.Report]] = {
     "fanout": fanout.run,
     "memory": memory.run,
     "hints": hints.run,
+    "audit": audit.run,
 }
 HOOK = "hook"  # a program of its own
 

@@ -125,7 +125,12 @@ class Reconciler:
                 page = service.page(hidden=hidden, after=after, updated_since=since)
                 newest = max([newest, *page.updated_at])
                 images = _with_members(service, page.images)
-                seen = self._home(images) if home else self._region(task.region, images)
+                if home:
+                    records = self._baselines.images_by_id(images)
+                    seen = self._home(images, records)
+                else:
+                    there = self._baselines.placed_as(task.region, images)
+                    seen = self._region(task.region, images, there)
                 changed += seen.drifted
                 _still_ours(task, lost)
                 self._queue.commit(task, _changes(seen))
@@ -183,24 +188,27 @@ class Reconciler:
     ) -> _Seen:
         """Compare what a region lists between two ids with what is on record there."""
         full = _with_members(service, images)
-        listed = {image.id for image in images}
         if region == self._services.home:
-            seen = self._home(full)
-            self._unplaced(full, seen)
-            for record in self._baselines.present_images(after, upto):
-                if record.image_id not in listed:
-                    seen.missing += 1
-                    seen.findings.append(
-                        Finding(region, FindingKind.GONE, record.image_id, detail=record.name or "")
-                    )
+            known = {
+                record.image_id: record for record in self._baselines.present_images(after, upto)
+            }
+            seen = self._home(full, known)
+            self._unplaced(full, known, seen)
+            for image_id in sorted(known.keys() - full.keys()):
+                seen.missing += 1
+                name = known[image_id].name or ""
+                seen.findings.append(Finding(region, FindingKind.GONE, image_id, detail=name))
             return seen
-        seen = self._region(region, full)
-        for placed in self._baselines.placed(region, after, upto):
-            if placed.replica.replica_id not in listed and not placed.busy:
+        there = self._baselines.placed(region, after, upto)
+        listed = [placed for placed in there if placed.replica.replica_id in full]
+        seen = self._region(region, full, listed)
+        for placed in there:
+            if placed.replica.replica_id not in full and not placed.busy:
                 seen.missing += 1
                 image_id = placed.replica.image_id
                 seen.ask(TaskKind.REPLICA, image_id, region, "the region no longer lists it")
-        self._strangers(region, images, seen)
+        ours = {placed.replica.replica_id for placed in listed}
+        self._strangers(region, [image for image in images if image.id not in ours], seen)
         return seen
 
     def _finish(self, task: Task, audit: Audit) -> tuple[Changes, Outcome]:
@@ -240,10 +248,11 @@ class Reconciler:
 
     # -- comparing --------------------------------------------------------------------------------
 
-    def _home(self, images: Mapping[str, Image | None]) -> _Seen:
+    def _home(
+        self, images: Mapping[str, Image | None], records: Mapping[str, ImageRecord]
+    ) -> _Seen:
         """Home's images against their records."""
         seen = _Seen()
-        records = self._baselines.images_by_id(images)
         for image_id, image in images.items():
             record = records.get(image_id)
             if record is None:
@@ -256,11 +265,15 @@ class Reconciler:
             seen.ask(TaskKind.IMAGE, image_id, self._services.home, why)
         return seen
 
-    def _unplaced(self, images: Mapping[str, Image | None], seen: _Seen) -> None:
+    def _unplaced(
+        self,
+        images: Mapping[str, Image | None],
+        records: Mapping[str, ImageRecord],
+        seen: _Seen,
+    ) -> None:
         """Ask for the images that lack an up-to-date replica which nobody is working on."""
         asked = {one.image_id for one in seen.asks}
         known = {image_id: image for image_id, image in images.items() if image_id not in asked}
-        records = self._baselines.images_by_id(known)
         views: dict[str, dict[str, ReplicaView]] = {image_id: {} for image_id in known}
         for view in self._baselines.replicas_for(known):
             views[view.replica.image_id][view.replica.region] = view
@@ -288,10 +301,12 @@ class Reconciler:
                 found.append(name)
         return found
 
-    def _region(self, region: str, images: Mapping[str, Image | None]) -> _Seen:
+    def _region(
+        self, region: str, images: Mapping[str, Image | None], there: Sequence[Placed]
+    ) -> _Seen:
         """A region's images against the baselines of the replicas they are."""
         seen = _Seen()
-        for placed in self._baselines.placed_as(region, images):
+        for placed in there:
             assert placed.replica.replica_id is not None  # noqa: S101 - by it they were chosen
             image = images[placed.replica.replica_id]
             if placed.busy or (image and image.fingerprint() == placed.replica.baseline):
@@ -313,12 +328,8 @@ class Reconciler:
         return seen
 
     def _strangers(self, region: str, images: Sequence[Image], seen: _Seen) -> None:
-        """Images that are no replicas, and have the name and the bytes of one of home's."""
-        ours = {
-            placed.replica.replica_id
-            for placed in self._baselines.placed_as(region, [image.id for image in images])
-        }
-        strangers = [one for one in images if one.id not in ours and one.os_hash_value]
+        """Find those of ``images``, none a replica, with name and bytes of one of home's."""
+        strangers = [one for one in images if one.os_hash_value]
         if not strangers:
             return
         homes = collections.defaultdict(list)
