@@ -36,6 +36,9 @@ class CatalogServices:
         """
         endpoints = image_endpoints(self._session, self._interface)
         self.home = home_region(endpoints, self._cascading_url)
+        if endpoints != self.endpoints:
+            # Requests find their endpoint in the catalog that came with the token in use.
+            self._session.invalidate()
         moved = {name for name in self._made if self.endpoints.get(name) != endpoints.get(name)}
         self._made = {name: made for name, made in self._made.items() if name not in moved}
         self.endpoints = endpoints
