@@ -36,7 +36,7 @@ ATTRIBUTES = frozenset(
 )
 RESERVED_PREFIX = "os_glance_"
 _ON_THE_WAY_OUT = ("deleted", "pending_delete")
-PAGE = 1000  #: images asked for in one page; a Glance may be configured to give fewer
+PAGE = 500  #: images asked for in one page; a Glance may be configured to give fewer
 
 
 def is_custom(name: str) -> bool:
