@@ -11,11 +11,12 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from bench import audit, fanout, hints, memory, metadata, report, stage, upload
+from bench import audit, backlog, fanout, hints, memory, metadata, report, stage, upload
 from devcloud import DevcloudError
 
 BENCHES: dict[str, Callable[[bool], report.Report]] = {
     "metadata": metadata.run,
+    "backlog": backlog.run,
     "upload": upload.run,
     "fanout": fanout.run,
     "memory": memory.run,

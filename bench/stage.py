@@ -19,6 +19,8 @@ NAME = "bench"
 BASE_PORT = 9900
 MIB = 2**20
 _CHUNK = MIB
+#: Open tasks, without those that never end.
+_UNDONE = "open_key IS NOT NULL AND kind IN ('image', 'replica')"
 
 Seen = TypeVar("Seen")
 
@@ -186,7 +188,7 @@ def wait_in_sync(cloud: Cloud, image: str, regions: Iterable[str], timeout: floa
 
     def all_in_sync() -> bool:
         seen = states(cloud, image)
-        failed = sorted(region for region in wanted if seen.get(region) == "failed")
+        failed = sorted(region for region in wanted if seen.get(region) == "stalled")
         if failed:
             said = rows(cloud, "SELECT last_error FROM replica WHERE image_id = ?", image)
             raise BenchError(f"failed in {failed}: {[row[0] for row in said]}")
@@ -217,7 +219,7 @@ def cancel_tasks(cloud: Cloud) -> None:
     """Forget what waits for closed regions."""
     wait_idle(cloud)
     session = cloud.session()
-    for row in rows(cloud, "SELECT id FROM task WHERE open_key IS NOT NULL"):
+    for row in rows(cloud, f"SELECT id FROM task WHERE {_UNDONE}"):
         session.post(f"{cloud.sync_url}/v1/tasks/{row['id']}/cancel")
 
 
@@ -226,7 +228,7 @@ def wait_idle(cloud: Cloud, timeout: float = 60) -> None:
 
     def nothing() -> bool:
         shut = closed(cloud)
-        found = rows(cloud, "SELECT region FROM task WHERE open_key IS NOT NULL")
+        found = rows(cloud, f"SELECT region FROM task WHERE {_UNDONE}")
         return all(row["region"] in shut for row in found)
 
     until(nothing, timeout, "no open task")
