@@ -12,7 +12,8 @@ import logging
 from collections.abc import Callable, Mapping
 
 from glancesync.bundle import Bundle
-from glancesync.errors import LeaseLost, RegionError, Transient
+from glancesync.counts import Count, Counter, reason
+from glancesync.errors import Corrupt, LeaseLost, RegionError, Transient
 from glancesync.interfaces import Ask, Changes, ImageService, Lost, Note, Queue, Replicas, Services
 from glancesync.model import (
     Done,
@@ -103,9 +104,15 @@ class Executor:
         said = outcome.error if isinstance(outcome, Retry) else outcome.reason
         LOG.info("%s: attempt %d: %s", task.key, task.attempt + 1, said)
         replica = None if replication is None else replication.after(error, outcome, said)
+        where = error.region if isinstance(error, RegionError) else task.region
+        counts = () if replication is None else replication.counts
+        counts += (Count(Counter.FAILURES, where, reason(error)),)
+        if isinstance(error, Corrupt):
+            counts += (Count(Counter.MISMATCHES, where),)
         notes = (Note("failed", said, task.region),)
+        changes = Changes(replica=replica, notes=notes, counts=counts)
         try:
-            self._queue.commit(task, Changes(replica=replica, notes=notes), outcome)
+            self._queue.commit(task, changes, outcome)
         except LeaseLost as lost:
             LOG.warning("%s; leaving it alone", lost)
 
@@ -128,6 +135,7 @@ class Executor:
                 urgent=task.priority <= Priority.USER,
                 force=task.force,
                 verify=task.verify,
+                since=task.since,
             )
             for region in regions
         )
@@ -139,7 +147,7 @@ class Executor:
         if image is not None and image.in_flight:
             waited = task.updated_at - (task.waiting_since or task.updated_at)
             delay = snooze_delay(waited, self._settings.poll, self._policy.cap)
-            return changes, Snooze(delay, f"the home image is {image.status}")
+            return changes, Snooze(delay, f"the home image is {image.status}", wanted=False)
         return changes, Done(f"{len(regions)} replicas to bring up to date")
 
     def _places(self, task: Task, image: Image | None, record: ImageRecord) -> list[str]:

@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
+from glancesync.counts import Count
 from glancesync.errors import RegionError
 from glancesync.model import (
     Actor,
@@ -56,6 +57,7 @@ class Ask:
     urgent: bool = False  # due now, also in the middle of a backoff
     force: bool = False
     verify: bool = False
+    since: float | None = None  # when it was first wanted; now, unless told
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +88,7 @@ class Changes:
     pending: tuple[str, ...] = ()
     notes: tuple[Note, ...] = ()
     asks: tuple[Ask, ...] = ()
+    counts: tuple[Count, ...] = ()
 
 
 class Queue(Protocol):

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from glancesync.states import FindingKind, ReplicaState, TaskKind, TaskState
+from glancesync.states import BreakerState, FindingKind, ReplicaState, TaskKind, TaskState
 
 #: Statuses in which an image has its bytes. Source: Glance API, "Image statuses".
 WITH_DATA = frozenset({"active", "deactivated"})
@@ -170,6 +170,7 @@ class Task:
     force: bool
     verify: bool  # read the bytes in the region, don't believe its hash
     due_at: float
+    since: float  # from when on somebody waits for it
     waiting_since: float | None  # first of the snoozes in a row
     lease_owner: str | None
     lease_token: str | None
@@ -203,6 +204,12 @@ class Region:
     def open(self) -> bool:
         """True if work for this region may start."""
         return self.present and self.enabled and not self.maintenance
+
+    @property
+    def breaker(self) -> BreakerState:
+        if self.broken_for is None:
+            return BreakerState.CLOSED
+        return BreakerState.OPEN if self.broken_for > 0 else BreakerState.HALF_OPEN
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,6 +259,7 @@ class Audit:
     marker: str | None = None  # id up to which the running pass has come
     started_at: float | None = None
     finished_at: float | None = None  # before started_at: a pass is running
+    took: float | None = None  # seconds, the last pass that ended
     seen: int = 0
     drifted: int = 0
     missing: int = 0
@@ -290,6 +298,18 @@ class ReplicaView:
     next_try_at: float | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class Standing:
+    """How far a region is, for people and for monitoring. Home's tasks are those of images."""
+
+    region: Region
+    audit: Audit
+    replicas: Mapping[str, int]  # how many are in which state; states that none is in are left out
+    tasks: Mapping[str, int]  # the same of open tasks that somebody waits for
+    oldest: float = 0.0  # seconds since the first of them was wanted
+    bytes_behind: int = 0
+
+
 # -- outcomes: what a worker decided about the task it ran ---------------------------------------
 
 
@@ -302,10 +322,14 @@ class Done:
 
 @dataclasses.dataclass(frozen=True)
 class Snooze:
-    """Nothing went wrong, but it is too early; costs no attempt."""
+    """Nothing went wrong, but it is too early; costs no attempt.
+
+    ``wanted``: somebody waits for the work meanwhile.
+    """
 
     seconds: float
     reason: str
+    wanted: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,6 +19,7 @@ import datetime
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from glancesync.counts import Count, Counter
 from glancesync.errors import LeaseLost, Refused
 from glancesync.executor import behind
 from glancesync.interfaces import (
@@ -67,8 +68,9 @@ class AuditSettings:
 
 @dataclasses.dataclass
 class _Seen:
-    """What came of comparing some images."""
+    """What came of comparing some images of a region."""
 
+    region: str
     asks: list[Ask] = dataclasses.field(default_factory=list)
     notes: list[Note] = dataclasses.field(default_factory=list)
     findings: list[Finding] = dataclasses.field(default_factory=list)
@@ -80,6 +82,12 @@ class _Seen:
         where = region if kind is TaskKind.REPLICA else ""
         self.asks.append(Ask(kind, image_id, where, priority=Priority.AUDIT))
         self.notes.append(Note("audit", why, region, image_id))
+
+    def counts(self) -> tuple[Count, ...]:
+        return (
+            Count(Counter.DRIFT, self.region, "drifted", self.drifted),
+            Count(Counter.DRIFT, self.region, "missing", self.missing),
+        )
 
 
 class Reconciler:
@@ -217,6 +225,8 @@ class Reconciler:
         known = self._baselines.known(task.region)
         released = self._baselines.audit(task.region).released
         settings = self._settings
+        corrupt = sum(finding.what is FindingKind.CORRUPT for finding in kept)
+        mismatches = (Count(Counter.MISMATCHES, task.region, amount=corrupt),)
         allowed = max(settings.guard_images, known * settings.guard_percent / 100, released)
         said = (
             f"{audit.seen} images in the region, {audit.drifted} differed, {audit.missing} missing"
@@ -231,16 +241,17 @@ class Reconciler:
         if audit.held:
             said += f"; {len(kept)} deletions are held until somebody releases them"
             LOG.error("audit of %s: %s", task.region, said)
-            changes = Changes(audit=audit, notes=(Note("held", said, task.region),))
+            notes = (Note("held", said, task.region),)
+            changes = Changes(audit=audit, notes=notes, counts=mismatches)
             return changes, self._again(settings.audit_interval, said)
-        seen = _Seen()
+        seen = _Seen(task.region)
         for finding in kept:
             if finding.what is FindingKind.GONE:
                 seen.ask(TaskKind.IMAGE, finding.image_id, task.region, "home no longer lists it")
             else:
                 seen.ask(TaskKind.REPLICA, finding.image_id, task.region, finding.detail)
         seen.notes.append(Note("audit", said, task.region))
-        changes = dataclasses.replace(_changes(seen, audit), settled=DELETING)
+        changes = dataclasses.replace(_changes(seen, audit), settled=DELETING, counts=mismatches)
         return changes, self._again(settings.audit_interval, said)
 
     def _again(self, seconds: float, said: str) -> Again:
@@ -252,7 +263,7 @@ class Reconciler:
         self, images: Mapping[str, Image | None], records: Mapping[str, ImageRecord]
     ) -> _Seen:
         """Home's images against their records."""
-        seen = _Seen()
+        seen = _Seen(self._services.home)
         for image_id, image in images.items():
             record = records.get(image_id)
             if record is None:
@@ -305,7 +316,7 @@ class Reconciler:
         self, region: str, images: Mapping[str, Image | None], there: Sequence[Placed]
     ) -> _Seen:
         """A region's images against the baselines of the replicas they are."""
-        seen = _Seen()
+        seen = _Seen(region)
         for placed in there:
             assert placed.replica.replica_id is not None  # noqa: S101 - by it they were chosen
             image = images[placed.replica.replica_id]
@@ -363,6 +374,7 @@ def _changes(seen: _Seen, audit: Audit | None = None) -> Changes:
         findings=tuple(seen.findings),
         notes=tuple(seen.notes),
         asks=tuple(seen.asks),
+        counts=seen.counts(),
     )
 
 

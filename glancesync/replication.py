@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from glancesync import choice, planner
 from glancesync.bundle import Bundle
+from glancesync.counts import Count, Counter
 from glancesync.errors import Conflict, Corrupt, LeaseLost, Refused, RegionError, Transient
 from glancesync.interfaces import (
     Ask,
@@ -23,7 +24,7 @@ from glancesync.interfaces import (
     Target,
     Transport,
 )
-from glancesync.model import Done, Image, Outcome, Replica, Retry, Snooze, Task
+from glancesync.model import Done, Image, Outcome, Priority, Replica, Retry, Snooze, Task
 from glancesync.planner import Action, Op
 from glancesync.retry import snooze_delay
 from glancesync.states import ReplicaState, TaskKind
@@ -70,6 +71,7 @@ class Replication:
         self._left = False
         self._refused: dict[str, str] = {}
         self._done: list[str] = []  # what was done, in words
+        self.counts: tuple[Count, ...] = ()  # what is to be counted when it ends
         self._waited = task.updated_at - (task.waiting_since or task.updated_at)
         self.replica = replicas.replica(task.image_id, task.region) or Replica(
             task.image_id, task.region
@@ -89,6 +91,7 @@ class Replication:
                 observed = self._service.get(self._replica_id)
                 if observed is None and self.replica.made:
                     self._service.require_admin()
+                self._count_bytes(observed)
                 actions = planner.plan(
                     desired,
                     observed,
@@ -143,6 +146,14 @@ class Replication:
     def _note(self, what: str, detail: str = "") -> Note:
         self._done.append(what)
         return Note(what, detail, self._task.region)
+
+    def _count_bytes(self, observed: Image | None) -> None:
+        """Count the bytes that a transfer has brought, once."""
+        copied = self.replica.state is ReplicaState.COPYING and not self.counts
+        if copied and observed is not None and observed.has_data:
+            transport = self.replica.transport or ""
+            size = observed.size or 0
+            self.counts = (Count(Counter.BYTES, self._task.region, transport, size),)
 
     # -- acting -----------------------------------------------------------------------------------
 
@@ -328,7 +339,10 @@ class Replication:
             )
         said = ", ".join(self._done) or "nothing to do"
         notes = (Note(replica.state.value, said, self._task.region),)
-        return Changes(replica=replica, notes=notes, asks=asks), Done(said)
+        counts = self.counts
+        if self._done and self._task.priority >= Priority.AUDIT:
+            counts += (Count(Counter.REPAIRED, self._task.region),)
+        return Changes(replica=replica, notes=notes, asks=asks, counts=counts), Done(said)
 
     def _end_state(self, desired: Image | None, observed: Image | None) -> ReplicaState:
         if desired is None:

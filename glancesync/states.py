@@ -86,6 +86,16 @@ class ReplicaState(enum.StrEnum):
     RELEASED = "released"  #: the home image is gone; the replica stays: not ours, or by rule
 
 
+#: Not as it should be, whether or not a task works on it.
+BEHIND = frozenset(
+    {
+        ReplicaState.PENDING,
+        ReplicaState.COPYING,
+        ReplicaState.FAILED,
+        ReplicaState.STALLED,
+        ReplicaState.CONFLICT,
+    }
+)
 SETTLED = frozenset({ReplicaState.IN_SYNC, ReplicaState.PARTIAL})
 ENDED = frozenset({ReplicaState.DELETED, ReplicaState.RELEASED})
 
@@ -103,6 +113,14 @@ def check_move(old: ReplicaState, new: ReplicaState) -> None:
     """Raise ValueError unless a replica may move from ``old`` to ``new``."""
     if new not in REPLICA_MOVES[old]:
         raise ValueError(f"a replica can't move from {old} to {new}")
+
+
+class BreakerState(enum.StrEnum):
+    """Whether a region is left alone because it is unwell."""
+
+    CLOSED = "closed"  #: it is well
+    OPEN = "open"  #: no work for it starts
+    HALF_OPEN = "half_open"  #: one task at a time sees whether it answers again
 
 
 class FindingKind(enum.StrEnum):

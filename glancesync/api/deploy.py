@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import logging
 import pathlib
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -18,11 +19,14 @@ from oslo_config import cfg
 from oslo_policy import policy
 from paste.deploy import loadapp
 
+from glancesync.api import metrics
 from glancesync.api.app import Application, StartResponse, fault
 from glancesync.api.call import Limits
 from glancesync.api.policies import list_rules
 from glancesync.conf import broken
 from glancesync.journal.journal import Journal
+
+LOG = logging.getLogger(__name__)
 
 WSGI = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 
@@ -88,6 +92,27 @@ def authtoken_factory(global_conf: dict[str, str], **local: str) -> Callable[[WS
                 response = fault(503, "Keystone does not answer, so no token can be checked.")
             answered: Iterable[bytes] = response(environ, start)
             return answered
+
+        return answer
+
+    return make
+
+
+def metrics_factory(global_conf: dict[str, str], **local: str) -> Callable[[WSGI], WSGI]:
+    """Answers ``GET /metrics``, for Prometheus."""
+    shown = metrics.app(_wired[global_conf["glancesync_wired"]].journal)
+
+    def make(app: WSGI) -> WSGI:
+        def answer(environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
+            if environ.get("PATH_INFO") != "/metrics":
+                return app(environ, start)
+            said: Iterable[bytes]
+            try:
+                said = shown(environ, start)
+            except Exception as error:
+                LOG.warning("could not answer /metrics: %s", error)
+                said = fault(503, "The journal's database does not answer.")(environ, start)
+            return said
 
         return answer
 

@@ -40,7 +40,7 @@ def save(connection: sa.Connection, audit: Audit) -> None:
     values = dataclasses.asdict(audit)
     del values["watched_to"], values["released"]
     if audit.started_at is not None and not audit.running:
-        values |= {"finished_at": now(), "released": 0}
+        values |= {"finished_at": now(), "took": now() - a.c.started_at, "released": 0}
     connection.execute(sa.update(a).where(a.c.region == audit.region).values(values))
 
 

@@ -9,9 +9,10 @@ from typing import Any, ParamSpec, TypeVar
 from oslo_db import api as db_api
 
 from glancesync.breaker import Breaker
+from glancesync.counts import ABANDONED, Count, Counter
 from glancesync.errors import RegionError
 from glancesync.interfaces import Ask, Changes, Note, Placed
-from glancesync.journal import audits, events, queries, queue, regions, replicas
+from glancesync.journal import audits, events, queries, queue, regions, replicas, tallies
 from glancesync.journal.database import Database
 from glancesync.model import (
     Actor,
@@ -24,6 +25,7 @@ from glancesync.model import (
     Region,
     Replica,
     ReplicaView,
+    Standing,
     Task,
 )
 from glancesync.states import ENDING, OPEN, FindingKind, TaskKind
@@ -66,8 +68,11 @@ class Journal:
     # -- asking for work --------------------------------------------------------------------------
 
     @_retried
-    def hint(self, hints: Sequence[Hint]) -> None:
-        """Record hints and ask for their image tasks. Committed when it returns (P2)."""
+    def hint(self, hints: Sequence[Hint], dropped: int = 0) -> None:
+        """Record hints and ask for their image tasks. Committed when it returns (P2).
+
+        :param dropped: how many the sender had to drop
+        """
         if not hints:
             return
         with self.database.write() as connection:
@@ -79,6 +84,7 @@ class Journal:
                     for hint in hints
                 ],
             )
+            tallies.add(connection, [Count(Counter.DROPPED, amount=dropped)])
         self._wake()
 
     @_retried
@@ -123,6 +129,7 @@ class Journal:
             queue.ask(connection, changes.asks)
             if outcome is not None:
                 queue.conclude(connection, task, outcome, row)
+            tallies.add(connection, tallies.of_end(task, changes, outcome, row.waited))
         if changes.asks or outcome is not None:
             self._wake()
 
@@ -134,7 +141,11 @@ class Journal:
     @_retried
     def rescue(self, fast_attempts: int, pause: float) -> int:
         with self.database.write() as connection:
-            return queue.rescue(connection, fast_attempts, pause)
+            rescued = queue.rescue(connection, fast_attempts, pause)
+            tallies.add(
+                connection, [Count(Counter.FAILURES, region, ABANDONED) for region in rescued]
+            )
+        return len(rescued)
 
     # -- interfaces.Replicas ----------------------------------------------------------------------
 
@@ -388,11 +399,13 @@ class Journal:
             return events.of_image(connection, image_id, limit)
 
     @_retried
-    def counts(self) -> dict[str, Any]:
-        """For the status page: replica counts, backlog and bytes behind, by region."""
+    def standings(self) -> tuple[list[Standing], int]:
+        """How far each region is, by name, and how many images are not in sync everywhere."""
         with self.database.read() as connection:
-            return {
-                "replicas": queries.replica_counts(connection),
-                "backlog": queries.backlog(connection),
-                "bytes_behind": queries.behind(connection),
-            }
+            return queries.standings(connection), queries.images_behind(connection)
+
+    @_retried
+    def counts(self) -> list[Count]:
+        """All that was ever counted."""
+        with self.database.read() as connection:
+            return tallies.every(connection)

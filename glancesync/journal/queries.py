@@ -11,20 +11,18 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from glancesync.journal import rows
+from glancesync.journal import audits, regions, rows
 from glancesync.journal.database import now
 from glancesync.journal.schema import image as i
 from glancesync.journal.schema import replica as r
 from glancesync.journal.schema import task as t
-from glancesync.model import ImageRecord, ReplicaView, Task
-from glancesync.states import ENDING, OPEN, ReplicaState
+from glancesync.model import Audit, ImageRecord, ReplicaView, Standing, Task
+from glancesync.states import BEHIND, ENDING, OPEN, ReplicaState
 
-_ON_THE_WAY = [
-    ReplicaState.PENDING,
-    ReplicaState.COPYING,
-    ReplicaState.FAILED,
-    ReplicaState.STALLED,
-]
+#: States of replicas that may lack their bytes.
+_TO_COPY = sorted(BEHIND - {ReplicaState.CONFLICT})
+#: Tasks that somebody waits for, other than of images that are still being uploaded.
+_WANTED = (t.c.state.in_(sorted(OPEN)), t.c.kind.in_(sorted(ENDING)), t.c.since <= now())
 
 
 def images(
@@ -114,41 +112,72 @@ def tasks(
     return [rows.task(row) for row in connection.execute(query)]
 
 
-def replica_counts(connection: sa.Connection) -> dict[str, dict[str, int]]:
-    """How many replicas are in which state, by region."""
-    query = sa.select(r.c.region, r.c.state, sa.func.count()).group_by(r.c.region, r.c.state)
-    counts: dict[str, dict[str, int]] = {}
-    for region, state, count in connection.execute(query):
-        counts.setdefault(region, {})[state] = count
-    return counts
-
-
-def backlog(connection: sa.Connection) -> dict[str, dict[str, Any]]:
-    """Open tasks by region ("" are image tasks): counts by state, age of the oldest in seconds."""
-    query = (
-        sa.select(t.c.region, t.c.state, sa.func.count(), now() - sa.func.min(t.c.created_at))
-        .where(t.c.state.in_(sorted(OPEN)), t.c.kind.in_(sorted(ENDING)))
-        .group_by(t.c.region, t.c.state)
-    )
-    found: dict[str, dict[str, Any]] = {}
-    for region, state, count, age in connection.execute(query):
-        entry = found.setdefault(region, {"oldest_seconds": 0.0})
-        entry[state] = count
-        entry["oldest_seconds"] = max(entry["oldest_seconds"], max(0.0, float(age)))
+def standings(connection: sa.Connection) -> list[Standing]:
+    """How far each region is, by name."""
+    audit = {one.region: one for one in audits.every(connection)}
+    replica, backlog, missing = _replicas(connection), _backlog(connection), _missing(connection)
+    found = []
+    for region in regions.every(connection):
+        tasks, oldest = backlog.get("" if region.home else region.name, ({}, 0.0))
+        found.append(
+            Standing(
+                region,
+                audit.get(region.name, Audit(region.name)),
+                replica.get(region.name, {}),
+                tasks,
+                oldest,
+                missing.get(region.name, 0),
+            )
+        )
     return found
 
 
-def behind(connection: sa.Connection) -> dict[str, int]:
-    """Bytes still to come, by region: of replicas without data that their image has."""
-    missing = sa.func.coalesce(r.c.bytes_total, i.c.size, 0) - r.c.bytes_done
+def images_behind(connection: sa.Connection) -> int:
+    """How many images are to be looked at, or have a replica that is not as it should be."""
+    replica = sa.select(r.c.image_id).where(r.c.state.in_(sorted(BEHIND)))
+    task = sa.select(t.c.image_id).where(*_WANTED)
+    query = sa.select(sa.func.count()).select_from(replica.union(task).subquery())
+    return int(connection.execute(query).scalar_one())
+
+
+def _replicas(connection: sa.Connection) -> dict[str, dict[str, int]]:
+    """How many replicas are in which state, by region."""
+    query = sa.select(r.c.region, r.c.state, sa.func.count()).group_by(r.c.region, r.c.state)
+    found: dict[str, dict[str, int]] = {}
+    for region, state, count in connection.execute(query):
+        found.setdefault(region, {})[state] = count
+    return found
+
+
+def _backlog(connection: sa.Connection) -> dict[str, tuple[dict[str, int], float]]:
+    """By region ("" are image tasks): tasks by state, seconds the oldest is waited for."""
     query = (
-        sa.select(r.c.region, sa.func.sum(missing))
+        sa.select(t.c.region, t.c.state, sa.func.count(), now() - sa.func.min(t.c.since))
+        .where(*_WANTED)
+        .group_by(t.c.region, t.c.state)
+    )
+    found: dict[str, tuple[dict[str, int], float]] = {}
+    for region, state, count, age in connection.execute(query):
+        tasks, oldest = found.get(region, ({}, 0.0))
+        found[region] = ({**tasks, state: count}, max(oldest, float(age)))
+    return found
+
+
+def _missing(connection: sa.Connection) -> dict[str, int]:
+    """Bytes still to come, by region."""
+    arrived = sa.case((r.c.replica_id.is_(None), 0), else_=r.c.bytes_done)
+    query = (
+        sa.select(r.c.region, sa.func.sum(sa.func.coalesce(i.c.size, 0) - arrived))
         .select_from(r.join(i, i.c.image_id == r.c.image_id))
         .where(
             i.c.present,
-            r.c.synced_at.is_(None),
-            r.c.state.in_(_ON_THE_WAY),
+            r.c.state.in_(_TO_COPY),
+            sa.or_(
+                r.c.synced_at.is_(None),
+                r.c.replica_id.is_(None),
+                r.c.state == ReplicaState.COPYING.value,
+            ),
         )
         .group_by(r.c.region)
     )
-    return {region: int(total or 0) for region, total in connection.execute(query)}
+    return {region: max(0, int(total or 0)) for region, total in connection.execute(query)}

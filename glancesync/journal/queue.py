@@ -47,6 +47,7 @@ def ask(connection: sa.Connection, asks: Collection[Ask]) -> None:
                 urgent=before.urgent or one.urgent,
                 force=before.force or one.force,
                 verify=before.verify or one.verify,
+                since=min((s for s in (before.since, one.since) if s is not None), default=None),
             )
         merged[name] = one
     if not merged:
@@ -66,6 +67,7 @@ def ask(connection: sa.Connection, asks: Collection[Ask]) -> None:
             "force": one.force,
             "verify": one.verify,
             "due_at": at,
+            "since": at if one.since is None else one.since,
             "actor": rows.actor_text(one.actor),
             "created_at": at,
             "updated_at": at,
@@ -100,6 +102,7 @@ def _upsert(dialect: str, *, urgent: bool) -> sa.Insert:
         return [
             ("due_at", sa.case((due, new.due_at), else_=t.c.due_at)),
             ("state", sa.case((sa.and_(*wakes), TaskState.READY.value), else_=t.c.state)),
+            ("since", sa.case((new.since < t.c.since, new.since), else_=t.c.since)),
             ("asked", t.c.asked + new.asked),
             (
                 "priority",
@@ -260,8 +263,12 @@ def mine(task: Task) -> tuple[sa.ColumnElement[bool], ...]:
 
 
 def fence(connection: sa.Connection, task: Task) -> sa.Row[Any]:
-    """Lock the task's row; LeaseLost unless it is still the caller's."""
-    row = connection.execute(sa.select(t).where(*mine(task)).with_for_update()).first()
+    """Lock the task's row; LeaseLost unless it is still the caller's.
+
+    The row tells also how long somebody has ``waited`` for it, in seconds.
+    """
+    waited = (now() - t.c.since).label("waited")
+    row = connection.execute(sa.select(t, waited).where(*mine(task)).with_for_update()).first()
     if row is None:
         raise LeaseLost(f"the lease on {task.key} was lost")
     return row
@@ -287,10 +294,13 @@ def release(connection: sa.Connection, tasks: Iterable[Task]) -> None:
         )
 
 
-def rescue(connection: sa.Connection, fast_attempts: int, pause: float) -> int:
-    """A task that takes its workers down with it is slowed down like one that fails."""
+def rescue(connection: sa.Connection, fast_attempts: int, pause: float) -> list[str]:
+    """Make the tasks of expired leases ready again; return the region of each.
+
+    A task that takes its workers down with it is slowed down like one that fails.
+    """
     expired = connection.execute(
-        sa.select(t.c.id, t.c.attempt)
+        sa.select(t.c.id, t.c.attempt, t.c.region)
         .where(t.c.state == TaskState.RUNNING.value, t.c.lease_until < now())
         .with_for_update(skip_locked=True)
     ).all()
@@ -308,7 +318,7 @@ def rescue(connection: sa.Connection, fast_attempts: int, pause: float) -> int:
                     **_NO_LEASE,
                 )
             )
-    return len(expired)
+    return [row.region for row in expired]
 
 
 def conclude(connection: sa.Connection, task: Task, outcome: Outcome, row: sa.Row[Any]) -> None:
@@ -321,6 +331,7 @@ def conclude(connection: sa.Connection, task: Task, outcome: Outcome, row: sa.Ro
     match outcome:
         case Done(result) if again:
             values |= {"reason": result, "attempt": 0, "waiting_since": None, **_postponed(0)}
+            values |= {"since": task.updated_at}  # when it was claimed: the new wish came later
         case Done(result):
             values |= {"state": TaskState.DONE.value, "open_key": None, "ended_at": now()}
             values |= {"reason": result, "attempt": 0, "waiting_since": None}
@@ -328,8 +339,10 @@ def conclude(connection: sa.Connection, task: Task, outcome: Outcome, row: sa.Ro
         case Again(seconds, result):
             values |= {"reason": result, "attempt": 0, "waiting_since": None}
             values |= _postponed(0 if again else seconds)
-        case Snooze(seconds, reason):
+        case Snooze(seconds, reason, wanted):
             values |= _postponed(0 if again else seconds)
+            if not wanted:
+                values |= {"since": task.updated_at if again else now() + seconds}
             values |= {
                 "reason": reason,
                 "waiting_since": sa.func.coalesce(t.c.waiting_since, now()),

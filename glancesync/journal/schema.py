@@ -110,6 +110,7 @@ task = _table(
     sa.Column("due_at", Time, nullable=False),
     # What claims are ordered by: see model.Priority.
     sa.Column("rank", Time, sa.Computed("due_at + priority", persisted=True), nullable=False),
+    sa.Column("since", Time, nullable=False),
     sa.Column("waiting_since", Time),
     sa.Column("lease_owner", Name),
     sa.Column("lease_token", Id),
@@ -155,6 +156,7 @@ audit = _table(
     sa.Column("marker", Id),
     sa.Column("started_at", Time),
     sa.Column("finished_at", Time),
+    sa.Column("took", sa.Double),
     sa.Column("seen", sa.BigInteger, nullable=False),
     sa.Column("drifted", sa.BigInteger, nullable=False),
     sa.Column("missing", sa.BigInteger, nullable=False),
@@ -171,6 +173,14 @@ finding = _table(
     sa.Column("detail", sa.Text, nullable=False),
     sa.Column("found_at", Time, nullable=False),
     sa.CheckConstraint(_in("what", FindingKind), name="what"),
+)
+
+tally = _table(
+    "tally",
+    sa.Column("counter", sa.String(32), primary_key=True),
+    sa.Column("region", Name, primary_key=True),
+    sa.Column("label", sa.String(64), primary_key=True),
+    sa.Column("amount", sa.Double, nullable=False),
 )
 
 event = _table(

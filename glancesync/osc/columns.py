@@ -109,7 +109,7 @@ class Replicas(FormattableColumn[list[Json]]):
             if one["last_error"]:
                 lines += _said(one["region"], one["last_error"])
             for what, why in one["refused"].items():
-                lines += _said(one["region"], why, f"{one['region']} refused {what}")
+                lines += _said(one["region"], f"refused {what}: {_own(one['region'], why)}")
         return "\n".join(lines)
 
 
@@ -141,47 +141,45 @@ def _next_try(at: str | None) -> str:
     return said if said.startswith("in ") or not said else "due"
 
 
-class Trouble(FormattableColumn[Mapping[str, Mapping[str, int]]]):
-    """Regions with how many replicas are in states that want a person's eye, one a line."""
+class Trouble(FormattableColumn[list[Json]]):
+    """What needs a human, region by region."""
 
     def human_readable(self) -> str:
         return "\n".join(
-            f"{region}: " + ", ".join(f"{count} {state}" for state, count in counts.items())
-            for region, counts in self._value.items()
+            line for one in self._value for line in _said(one["region"], one["said"], text.SCREEN)
         )
 
 
 class RegionStatus(FormattableColumn[list[Json]]):
-    """The regions of ``GET /v1/status``, as a table of their own, and below it their errors."""
+    """The regions of ``GET /v1/status``, as a table of their own that fits on a screen."""
 
     def human_readable(self) -> str:
-        lines = text.table(_STATUS_HEADERS, [_status_row(one) for one in self._value])
-        for one in self._value:
-            if one["last_error"]:
-                lines += _said(one["name"], one["last_error"])
-        return "\n".join(lines)
+        return "\n".join(text.table(_STATUS_HEADERS, [_status_row(one) for one in self._value]))
 
 
-_STATUS_HEADERS = (
-    "region", "is", "in sync", "waiting", "running", "failed", "to copy", "oldest",
-)  # fmt: skip
+_STATUS_HEADERS = ("region", "is", "in sync", "tasks", "to copy", "oldest", "audited")
 
 
 def _status_row(one: Json) -> list[str]:
-    counts, tasks = one["replicas"], one["tasks"]
+    counts, audit = one["replicas"], one["audit"]
     total = sum(count for state, count in counts.items() if state not in ENDED)
-    waiting = tasks["ready"] + tasks["waiting"]
-    numbers = [str(one or "") for one in (waiting, tasks["running"], tasks["failed"])]
+    audited = Moment(audit["finished_at"]).human_readable() or "never"
     return [
         one["name"],
         openness(one),
         f"{counts.get('in_sync', 0)}/{total}" if not one["home"] else "",
-        *numbers,
+        str(sum(one["tasks"].values()) or ""),
         text.size(one["bytes_behind"]) if one["bytes_behind"] else "",
         Seconds(one["oldest_seconds"]).human_readable(),
+        "running" if audit["running"] else audited,
     ]
 
 
-def _said(region: str, message: str, about: str = "") -> list[str]:
-    """``message``, which may begin with the region's name, behind what it is about."""
-    return text.wrapped(f"{about or region}: {message.removeprefix(f'{region}: ')}")
+def _said(region: str, message: str, width: int = text.WIDTH) -> list[str]:
+    """What there is to say about a region."""
+    return text.wrapped(f"{region}: {_own(region, message)}", width)
+
+
+def _own(region: str, message: str) -> str:
+    """``message`` without the region's name, with which it may begin."""
+    return message.removeprefix(f"{region}: ")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING
 
-from glancesync.states import ENDED, ReplicaState
+from glancesync.states import ENDED, BreakerState, ReplicaState
 
 if TYPE_CHECKING:
     from glancesync.osc.client import Json
@@ -71,4 +71,6 @@ def openness(region: Json) -> str:
         return "not in catalog"
     if not region["enabled"]:
         return "disabled"
-    return "in maintenance" if region["maintenance"] else "open"
+    if region["maintenance"]:
+        return "in maintenance"
+    return "open" if region["breaker"] == BreakerState.CLOSED else "broken"

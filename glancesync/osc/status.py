@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from typing import Any
 
-from glancesync.osc import commands
+from glancesync.osc import commands, screen
 from glancesync.osc.columns import RegionStatus, Seconds, Size, Trouble
 
 
@@ -12,17 +14,23 @@ class ShowStatus(commands.ShowOne):
     """Show whether all is in sync: by how much not, since when, and what needs a human"""
 
     def take_action(self, parsed_args: argparse.Namespace) -> commands.Fields:
-        status = self.sync.status()
-        regions = status["regions"]
+        self._status = status = self.sync.status()
         fields = {
             "in_sync": status["in_sync"],
-            "images_to_look_at": status["images_to_look_at"],
-            "tasks_open": sum(sum(one["tasks"].values()) for one in regions),
-            "bytes_behind": Size(sum(one["bytes_behind"] for one in regions)),
-            "behind_for": Seconds(max((one["oldest_seconds"] for one in regions), default=0)),
-            "needs_human": Trouble(
-                {one["name"]: one["needs_human"] for one in regions if one["needs_human"]}
-            ),
-            "regions": RegionStatus(regions),
+            "images_behind": status["images_behind"],
+            "bytes_behind": Size(status["bytes_behind"]),
+            "behind_seconds": Seconds(status["behind_seconds"]),
+            "needs_human": Trouble(screen.troubles(status["regions"])),
+            "regions": RegionStatus(status["regions"]),
         }
         return tuple(fields), tuple(fields.values())
+
+    def produce_output(
+        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Sequence[Any]
+    ) -> int:
+        """What is for people is a page of its own: there is no room for a frame around it."""
+        if parsed_args.formatter == "table" and not parsed_args.columns:
+            self.app.stdout.write(screen.page(self._status) + "\n")
+            return 0
+        code: int = super().produce_output(parsed_args, column_names, data)
+        return code

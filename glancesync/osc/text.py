@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 _SIZES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 WIDTH = 96  # of running text in a table
+SCREEN = 76  # of running text without a frame
 _SPANS = ((86400, "d"), (3600, "h"), (60, "min"))
 
 
@@ -36,9 +37,9 @@ def moment(iso: str, now: datetime.datetime) -> str:
     return f"in {duration(ahead)}" if ahead > 0 else f"{duration(-ahead)} ago"
 
 
-def wrapped(message: str) -> list[str]:
+def wrapped(message: str, width: int = WIDTH) -> list[str]:
     """Lines no wider than a table should be; the second and later ones are indented."""
-    return textwrap.wrap(message, WIDTH, subsequent_indent="  ")
+    return textwrap.wrap(message, width, subsequent_indent="  ")
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

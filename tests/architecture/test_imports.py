@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 #: The layers, lowest first. A module imports its own layer and those below.
 LAYERS: dict[str, set[str]] = {
-    "words": {"errors", "model", "states"},
+    "words": {"counts", "errors", "model", "states"},
     "decisions": {"planner", "placement", "interfaces", "retry", "breaker", "choice"},
     "adapters": {"journal", "regions", "stores", "transports"},
     "flows": {"executor", "replication", "bundle", "worker", "maintenance", "reconciler"},

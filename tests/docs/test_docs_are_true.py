@@ -14,11 +14,13 @@ import pytest
 from docutils.core import publish_doctree
 
 from glance_patch import opts as hook_options
-from glancesync.api import views
+from glancesync.api import metrics, views
 from glancesync.api.policies import RULES
 from glancesync.api.routes import ROUTES
 from glancesync.api.schemas import events, images, regions, replicas, tasks
 from glancesync.conf import list_opts
+from glancesync.journal.database import Database
+from glancesync.journal.journal import Journal
 from glancesync.model import Audit, Finding, ImageRecord, Region, Replica, ReplicaView
 from glancesync.states import FindingKind, ReplicaState, TaskState
 
@@ -74,7 +76,7 @@ def test_the_tours_directories_exist() -> None:
 def test_every_route_is_documented() -> None:
     documented = re.findall(r"^((?:GET|POST|PATCH|PUT|DELETE) /\S+)$", page("api.rst"), re.M)
     routes = [f"{method} {path}" for path, methods in ROUTES.items() for method in methods]
-    assert sorted(documented) == sorted([*routes, "GET /healthcheck"])
+    assert sorted(documented) == sorted([*routes, "GET /healthcheck", "GET /metrics"])
 
 
 def test_every_policy_rule_is_documented_where_it_applies() -> None:
@@ -128,6 +130,17 @@ def test_the_fields_of_answers_are_documented() -> None:
 def test_every_state_is_explained(title: str, states: type[enum.StrEnum]) -> None:
     first = set(re.findall(r"^(\w+)  ", section(page("operating.rst"), title), re.MULTILINE))
     assert first - {"state"} == {state.value for state in states}
+
+
+def test_every_metric_is_explained(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/journal")
+    database.migrate()
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/metrics"}
+    (text,) = metrics.app(Journal(database))(environ, lambda status, headers: None)
+    database.dispose()
+    table = section(page("operating.rst"), "Monitoring")
+    explained = re.findall(r"^``(glancesync_\w+)``", table, re.MULTILINE)
+    assert sorted(explained) == sorted(re.findall(r"^# TYPE (\S+)", text.decode(), re.MULTILINE))
 
 
 def test_every_option_of_ours_is_documented_with_its_default() -> None:

@@ -8,7 +8,9 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
+import requests
 from glanceclient import exc
+from prometheus_client.parser import text_string_to_metric_families
 
 from devcloud import Cloud
 from tests.functional.wait import until
@@ -139,6 +141,17 @@ class Estate:
             return replica
 
         return until(look, timeout, f"the replica of {image_id} in {region} is {states}")
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples with these labels, as Prometheus reads them."""
+        answer = requests.get(f"{self.cloud.sync_url}/metrics", timeout=30)
+        assert answer.status_code == 200, answer.text
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(answer.text)
+            for sample in family.samples
+            if sample.name == f"glancesync_{name}" and labels.items() <= sample.labels.items()
+        )
 
     def settled(self) -> None:
         """Wait until glance-sync has no open task."""

@@ -187,8 +187,11 @@ def test_status_says_whether_all_is_in_sync(cli: Cli, image: str) -> None:
         cli("run", image, "--region", "RegionTwo")
         behind = cli.json("status")
         assert not behind["in_sync"]
-        assert behind["tasks_open"] == 1
-        assert behind["behind_for"] > 0
+        assert behind["images_behind"] == 1
+        assert behind["behind_seconds"] > 0
+        assert behind["needs_human"] == [
+            {"region": "RegionTwo", "said": "in maintenance; its work waits"}
+        ]
         table = cli("status").stdout
         assert re.search(r"RegionTwo +in maintenance +\d+/\d+ +1 ", table)
         assert re.search(r"RegionOne +home", table)

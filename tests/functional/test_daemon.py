@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from devcloud import Cloud
 from tests.functional.estate import Estate, random_bytes
@@ -187,6 +188,25 @@ def test_sighup_reloads(estate: Estate) -> None:
     estate.follows(image)
 
 
+def test_metrics_tell_what_was_done_also_in_the_middle_of_a_reload(estate: Estate) -> None:
+    names = ("copied_bytes_total", "sync_seconds_count", "tasks_done_total")
+    before = {name: estate.metric(name, region="RegionTwo") for name in names}
+    image = estate.create(random_bytes(100_000))
+    pid = estate.cloud.pid("glance-sync")
+    assert pid is not None
+    for _ in range(10):
+        os.kill(pid, signal.SIGHUP)
+        estate.metric("images_behind")
+    estate.follows(image)
+    estate.settled()
+    after = {name: estate.metric(name, region="RegionTwo") for name in names}
+    assert after["copied_bytes_total"] - before["copied_bytes_total"] == 100_000
+    assert after["sync_seconds_count"] > before["sync_seconds_count"]
+    assert after["tasks_done_total"] > before["tasks_done_total"]
+    assert estate.metric("images_behind") == 0
+    assert estate.metric("replicas", region="RegionTwo", state="in_sync") >= 1
+
+
 def test_no_secret_is_in_logs_journal_or_argument_lists(estate: Estate) -> None:
     """P6, after all that the tests before this one did."""
     image = estate.create(random_bytes(30_000_000))
@@ -205,6 +225,13 @@ def test_no_secret_is_in_logs_journal_or_argument_lists(estate: Estate) -> None:
     assert token.startswith("gAAAAA")
 
 
+def _healthy(cloud: Cloud) -> bool:
+    try:
+        return requests.get(f"{cloud.sync_url}/healthcheck", timeout=10).status_code == 200
+    except requests.ConnectionError:
+        return False
+
+
 def test_roles_in_processes_of_their_own(estate: Estate, tmp_path: Path) -> None:
     """An API process takes hints, a worker process works on them, on one journal."""
     cloud = estate.cloud
@@ -216,8 +243,13 @@ def test_roles_in_processes_of_their_own(estate: Estate, tmp_path: Path) -> None
         for role in ("api", "worker"):
             processes.append(subprocess.Popen([*argv, role], stdout=log, stderr=log))
         try:
+            until(lambda: _healthy(cloud), 30, "the API answers")
+            before = estate.metric("tasks_done_total", kind="replica", region="RegionTwo")
             image = estate.create(foo="bar")
             estate.follows(image)
+            estate.settled()
+            done = estate.metric("tasks_done_total", kind="replica", region="RegionTwo")
+            assert done > before, "the API process tells of what the worker process did"
         finally:
             for process in processes:
                 process.send_signal(signal.SIGTERM)

@@ -30,7 +30,8 @@ def create(call: Call) -> Answer:
                 int(event.get("merged", 1)),  # JSON Schema calls 2.0 an integer
             )
             for event in events
-        ]
+        ],
+        dropped=int(body.get("dropped", 0)),
     )
     if body.get("dropped"):
         LOG.warning("a hook had to drop %d hints since it last got through", body["dropped"])

@@ -38,6 +38,6 @@ CREATE: dict[str, Any] = {
                 },
             },
         },
-        "dropped": {"type": "integer", "minimum": 0},
+        "dropped": {"type": "integer", "minimum": 0, "maximum": 2**53},
     },
 }

@@ -40,7 +40,7 @@ OLD = {
 }
 #: Table -> values of new columns that can't be empty.
 NEW: dict[str, dict[str, Any]] = {
-    "task": {"verify": sa.false()},
+    "task": {"verify": sa.false(), "since": sa.column("created_at")},
     "region": {"failures": sa.literal(0)},
 }
 
@@ -90,6 +90,7 @@ def create() -> None:
         sa.Column("marker", ID, nullable=True),
         sa.Column("started_at", sa.Double(), nullable=True),
         sa.Column("finished_at", sa.Double(), nullable=True),
+        sa.Column("took", sa.Double(), nullable=True),
         sa.Column("seen", sa.BigInteger(), nullable=False),
         sa.Column("drifted", sa.BigInteger(), nullable=False),
         sa.Column("missing", sa.BigInteger(), nullable=False),
@@ -201,6 +202,15 @@ def create() -> None:
     )
     op.create_index("ix_replica_region_state", "replica", ["region", "state"], unique=False)
     op.create_table(
+        "tally",
+        sa.Column("counter", sa.String(length=32), nullable=False),
+        sa.Column("region", sa.String(length=255), nullable=False),
+        sa.Column("label", sa.String(length=64), nullable=False),
+        sa.Column("amount", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("counter", "region", "label", name=op.f("pk_tally")),
+        **BYTES,
+    )
+    op.create_table(
         "task",
         sa.Column("id", KEY, autoincrement=True, nullable=False),
         sa.Column("task_key", sa.String(length=255), nullable=False),
@@ -218,6 +228,7 @@ def create() -> None:
         sa.Column(
             "rank", sa.Double(), sa.Computed("due_at + priority", persisted=True), nullable=False
         ),
+        sa.Column("since", sa.Double(), nullable=False),
         sa.Column("waiting_since", sa.Double(), nullable=True),
         sa.Column("lease_owner", sa.String(length=255), nullable=True),
         sa.Column("lease_token", ID, nullable=True),
