@@ -34,10 +34,10 @@ class Regions:
 
     def __init__(self, url: str, names: list[str]) -> None:
         self.home = names[0]
-        self.made = {
-            name: GlanceImages(name, Session(auth=Token(f"{url}/{name}", "none")), "public")
-            for name in names
-        }
+        self.made = {name: self._images(name, f"{url}/{name}") for name in names}
+
+    def _images(self, name: str, url: str) -> GlanceImages:
+        return GlanceImages(name, Session(auth=Token(url, "none")), url, "public")
 
     def __call__(self, region: str) -> GlanceImages:
         return self.made[region]

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 
 from glancesync.errors import RegionError, Transient
-from glancesync.interfaces import Lost, Source, Target, Transport
+from glancesync.interfaces import Source, Target, Transport
 from glancesync.model import Image
 
 LOG = logging.getLogger(__name__)
@@ -26,7 +26,6 @@ class _Seat:
     """One target in a meeting."""
 
     target: Target
-    lost: Lost
     settled: threading.Event = dataclasses.field(default_factory=threading.Event)
     error: RegionError | None = None
 
@@ -68,14 +67,14 @@ class Bundle:
             self._expected -= 1
             self._changed.notify_all()
 
-    def transfer(self, transport: Transport, source: Source, target: Target, lost: Lost) -> None:
+    def transfer(self, transport: Transport, source: Source, target: Target) -> None:
         """Bring the bytes to ``target``, together with others that are ready to.
 
         Called at most once by a task, which then counts as having left.
 
         :raises RegionError: the bytes did not arrive
         """
-        seat = _Seat(target, lost)
+        seat = _Seat(target)
         with self._changed:
             self._expected -= 1
             meeting = self._meeting
@@ -112,12 +111,9 @@ def _hold(meeting: _Meeting, source: Source) -> None:
         seat.error = error
         seat.settled.set()
 
-    def cancelled() -> bool:
-        return all(seat.lost.is_set() or seat.settled.is_set() for seat in meeting.seats)
-
     failure: Exception | None = None
     try:
-        meeting.transport.move(source, [seat.target for seat in meeting.seats], settle, cancelled)
+        meeting.transport.move(source, [seat.target for seat in meeting.seats], settle)
     except Exception as error:
         if not isinstance(error, RegionError):
             LOG.exception("the transport %s failed unexpectedly", meeting.transport.name)

@@ -15,11 +15,15 @@
         ├── Conflict           the region holds something that contradicts what we would make
         └── Corrupt            bytes arrived whose size or hash is not that of the home image
 
-Foreign exceptions (glanceclient, keystoneauth, SQLAlchemy) are translated where they enter,
-in ``regions`` and ``journal``; nothing above those packages sees one.
+Foreign exceptions (keystoneauth, requests, SQLAlchemy) are translated where they enter, in
+``regions`` and ``journal``; nothing above those packages sees one. What is none of these is a bug
+of ours: it is logged with its traceback, shown, and tried again at long intervals.
 """
 
 from __future__ import annotations
+
+import email.utils
+from collections.abc import Mapping
 
 
 class SyncError(Exception):
@@ -103,3 +107,40 @@ class Corrupt(RegionError):  # noqa: N818
     """What arrived is not what the home image is."""
 
     retryable = True
+
+
+def from_status(
+    region: str, message: str, status: int, headers: Mapping[str, str] | None = None
+) -> RegionError:
+    """The error that an HTTP answer means; the same for every call to a region, whoever makes it.
+
+    :param message: what happened, in words; the status is not added
+    :param headers: those of the answer, in any case
+    """
+    if status == 401:
+        return Credential(region, message)
+    if status == 409:
+        return Conflict(region, message)
+    wait = retry_after(headers or {})
+    if status == 429 or (status == 503 and wait is not None):
+        return Throttled(region, message, retry_after=wait)
+    if 400 <= status < 500 and status not in (404, 408, 410):
+        return Refused(region, message)
+    return Transient(region, message)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that an answer asks us to wait; None if it does not, or not as RFC 9110 has it.
+
+    A point in time is taken by the answer's own ``Date``, so that clocks need not agree.
+    """
+    fields = {name.lower(): value.strip() for name, value in headers.items()}
+    said = fields.get("retry-after", "")
+    if said.isascii() and said.isdigit():
+        return float(said)
+    try:
+        then = email.utils.parsedate_to_datetime(said)
+        now = email.utils.parsedate_to_datetime(fields.get("date", ""))
+        return max(0.0, (then - now).total_seconds())
+    except (TypeError, ValueError):
+        return None

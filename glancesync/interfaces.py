@@ -294,12 +294,17 @@ class Capabilities:
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """One end of a transfer. ``report`` is called with the bytes that have arrived so far."""
+    """One end of a transfer.
+
+    ``report`` is called with the bytes that have arrived so far; when ``cancelled()`` is true,
+    nobody wants them any more.
+    """
 
     region: str
     image_id: str
     service: ImageService
     report: Callable[[int], None]
+    cancelled: Callable[[], bool]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -319,12 +324,11 @@ class Transport(Protocol):
         source: Source,
         targets: Sequence[Target],
         settle: Callable[[Target, RegionError | None], None],
-        cancelled: Callable[[], bool],
     ) -> None:
         """Bring the source's bytes to the targets.
 
         ``settle`` is called exactly once for each target, as soon as its fate is known, with None
         for success; the slow do not delay the word about the fast (P8). An asynchronous transport
-        settles when the region has accepted the work. Returns, or raises, when all is over or
-        ``cancelled()`` turns true; targets not settled by then are settled by the caller.
+        settles when the region has accepted the work. A target that is cancelled is let go.
+        Returns, or raises, when all is over; targets not settled by then are settled by the caller.
         """

@@ -242,21 +242,26 @@ class Replication:
             bytes_total=home.size,
         )
         source = Source(home, self._services(self._services.home))
-        target = Target(self._task.region, self._replica_id, self._service, self._reporter(home))
+        target = Target(
+            self._task.region,
+            self._replica_id,
+            self._service,
+            self._reporter(home),
+            self._lost.is_set,
+        )
         if transport.capabilities.asynchronous:
             outcome: list[RegionError] = []
             transport.move(
                 source,
                 [target],
                 lambda _, error: outcome.append(error) if error else None,
-                self._lost.is_set,
             )
             if outcome:
                 self._record(state=ReplicaState.PENDING)  # nothing was started
                 raise outcome[0]
             return Snooze(self._settings.poll, f"the region imports it by {transport.name}")
         self._left = True
-        self._bundle.transfer(transport, source, target, self._lost)
+        self._bundle.transfer(transport, source, target)
         return None
 
     def _reporter(self, home: Image) -> Callable[[int], None]:

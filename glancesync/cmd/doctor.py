@@ -61,7 +61,7 @@ def examine(conf: cfg.ConfigOpts) -> Iterator[Finding]:
         home = ""
         yield False, "home", str(error)
     for name, url in sorted(endpoints.items()):
-        service = GlanceImages(name, session, conf[CREDENTIALS].interface)
+        service = GlanceImages(name, session, url, conf[CREDENTIALS].interface)
         yield from _region(conf, service, name, url, is_home=name == home)
 
 

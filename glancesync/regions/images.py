@@ -1,7 +1,7 @@
-"""``interfaces.ImageService`` over python-glanceclient.
+"""``interfaces.ImageService``: the Image API v2 of one region, over keystoneauth.
 
-Reads and writes use the client's HTTP layer with documented JSON rather than its schema-bound
-models: those drop what they do not know, and "removals are removals" needs the exact patch.
+No client library stands between: python-glanceclient's errors lack the headers of the answer, so
+that a Retry-After could not be honoured, and its models drop what they do not know.
 Source for the shapes: OpenStack Image API v2 reference.
 """
 
@@ -14,15 +14,16 @@ import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import glanceclient
-from glanceclient import exc
+import requests
+from keystoneauth1 import exceptions as ksa
+from keystoneauth1.adapter import Adapter
 from keystoneauth1.session import Session
 
-from glancesync.errors import Credential, Transient
+from glancesync.errors import Credential
 from glancesync.interfaces import Endpoint, Page
 from glancesync.model import Image
 from glancesync.planner import Op
-from glancesync.regions.translate import translated
+from glancesync.regions.translate import in_words, translated
 
 PATCH_TYPE = "application/openstack-images-v2.1-json-patch"
 
@@ -99,29 +100,40 @@ def unversioned(endpoint: str) -> str:
 class GlanceImages:
     """The images of one region.
 
-    :param interface: the kind of endpoint to use; a region's import uses the same
+    keystoneauth fetches a new token before the old one ends and, once, when a region refuses it;
+    it repeats nothing else by itself.
+
+    :param endpoint: of its Glance, as the catalog lists it
+    :param interface: the kind of endpoint that is; a region's import uses the same
     """
 
-    def __init__(self, region: str, session: Session, interface: str) -> None:
+    def __init__(self, region: str, session: Session, endpoint: str, interface: str) -> None:
         self.region = region
         self._interface = interface
         self._session = session
-        self._client = glanceclient.Client(
-            "2", session=session, region_name=region, interface=interface
-        )
-        self._http = self._client.http_client
+        self._url = unversioned(endpoint)
+        self._http = Adapter(session, endpoint_override=self._url)
+
+    def _call(self, method: str, url: str, **kwargs: Any) -> requests.Response:
+        """Ask; every answer but a 2xx or 3xx is an error of keystoneauth."""
+        response: requests.Response = self._http.request(url, method, **kwargs)
+        return response
 
     def _json(self, method: str, url: str, **kwargs: Any) -> dict[str, Any]:
-        _, body = getattr(self._http, method)(url, **kwargs)
+        response = self._call(method, url, **kwargs)
+        try:
+            body = response.json()
+        except ValueError:
+            body = None
         if not isinstance(body, dict):
-            raise ValueError("the answer is not a JSON object")
+            raise ValueError(f"the answer is not a JSON object: {in_words(response.text)[:200]!r}")
         return body
 
     def get(self, image_id: str) -> Image | None:
         with translated(self.region, f"read image {image_id}"):
             try:
-                body = self._json("get", f"/v2/images/{image_id}")
-            except exc.HTTPNotFound:
+                body = self._json("GET", f"/v2/images/{image_id}")
+            except ksa.NotFound:
                 return None
             if body["status"] in _ON_THE_WAY_OUT:
                 return None
@@ -132,8 +144,8 @@ class GlanceImages:
 
     def _members(self, image_id: str) -> dict[str, str] | None:
         try:
-            body = self._json("get", f"/v2/images/{image_id}/members")
-        except (exc.HTTPNotFound, exc.HTTPForbidden):
+            body = self._json("GET", f"/v2/images/{image_id}/members")
+        except (ksa.NotFound, ksa.Forbidden):
             return None
         return {member["member_id"]: member["status"] for member in body["members"]}
 
@@ -152,7 +164,7 @@ class GlanceImages:
         if after:
             query["marker"] = after
         with translated(self.region, "list the images"):
-            body = self._json("get", f"/v2/images?{urllib.parse.urlencode(query)}")
+            body = self._json("GET", f"/v2/images?{urllib.parse.urlencode(query)}")
             found = [one for one in body["images"] if one["status"] not in _ON_THE_WAY_OUT]
             return Page(
                 images=tuple(image_from(one, {}) for one in found),
@@ -164,7 +176,7 @@ class GlanceImages:
         with translated(self.region, f"list image {image_id}"):
             for hidden in ("false", "true"):
                 body = self._json(
-                    "get", f"/v2/images?id=in:{image_id}&visibility=all&os_hidden={hidden}"
+                    "GET", f"/v2/images?id=in:{image_id}&visibility=all&os_hidden={hidden}"
                 )
                 if any(image["id"] == image_id for image in body["images"]):
                     return False
@@ -176,8 +188,8 @@ class GlanceImages:
         # else: the very rule that decides whose images one gets to see.
         with translated(self.region, "see whether we are treated as an admin"):
             try:
-                self._json("get", "/v2/tasks?limit=1")
-            except exc.HTTPForbidden:
+                self._json("GET", "/v2/tasks?limit=1")
+            except ksa.Forbidden:
                 raise Credential(
                     self.region,
                     "does not treat us as an admin and hides other projects' images from us; "
@@ -197,12 +209,12 @@ class GlanceImages:
             if getattr(image, name) is not None:
                 body[name] = getattr(image, name)
         with translated(self.region, f"create image {image.id}"):
-            self._json("post", "/v2/images", data=body)
+            self._json("POST", "/v2/images", json=body)
 
     def patch(self, image_id: str, ops: Sequence[Op]) -> None:
         with translated(self.region, f"change {', '.join(op.name for op in ops)}"):
             self._json(
-                "patch",
+                "PATCH",
                 f"/v2/images/{image_id}",
                 headers={"Content-Type": PATCH_TYPE},
                 data=json.dumps(json_patch(ops)),
@@ -210,56 +222,50 @@ class GlanceImages:
 
     def put_member(self, image_id: str, project_id: str, status: str) -> None:
         with translated(self.region, f"share image {image_id} with {project_id}"):
-            with contextlib.suppress(exc.HTTPConflict):  # it is a member already
-                self._client.image_members.create(image_id, project_id)
-            self._client.image_members.update(image_id, project_id, status)
+            members = f"/v2/images/{image_id}/members"
+            with contextlib.suppress(ksa.Conflict):  # it is a member already
+                self._call("POST", members, json={"member": project_id})
+            self._call("PUT", f"{members}/{project_id}", json={"status": status})
 
     def remove_member(self, image_id: str, project_id: str) -> None:
         doing = f"unshare image {image_id} from {project_id}"
-        with translated(self.region, doing), contextlib.suppress(exc.HTTPNotFound):
-            self._client.image_members.delete(image_id, project_id)
+        with translated(self.region, doing), contextlib.suppress(ksa.NotFound):
+            self._call("DELETE", f"/v2/images/{image_id}/members/{project_id}")
 
     def deactivate(self, image_id: str) -> None:
         with translated(self.region, f"deactivate image {image_id}"):
-            self._client.images.deactivate(image_id)
+            self._call("POST", f"/v2/images/{image_id}/actions/deactivate")
 
     def reactivate(self, image_id: str) -> None:
         with translated(self.region, f"reactivate image {image_id}"):
-            self._client.images.reactivate(image_id)
+            self._call("POST", f"/v2/images/{image_id}/actions/reactivate")
 
     def delete(self, image_id: str) -> None:
         with translated(self.region, f"delete image {image_id}"):
             try:
-                self._client.images.delete(image_id)
-            except exc.HTTPNotFound:
+                self._call("DELETE", f"/v2/images/{image_id}")
+            except ksa.NotFound:
                 return
-            except exc.HTTPBadRequest:
+            except ksa.BadRequest:
                 # Glance's answer while somebody else is deleting it at the same time.
                 if self.get(image_id) is not None:
                     raise
 
     def import_from(self, image_id: str, source_region: str, source_id: str) -> None:
         with translated(self.region, f"import image {image_id} from {source_region}"):
-            self._client.images.image_import(
-                image_id,
-                method="glance-download",
-                remote_region=source_region,
-                remote_image_id=source_id,
-                remote_service_interface=self._interface,
-            )
+            method = {
+                "name": "glance-download",
+                "glance_region": source_region,
+                "glance_image_id": source_id,
+                "glance_service_interface": self._interface,
+            }
+            self._call("POST", f"/v2/images/{image_id}/import", json={"method": method})
 
     def import_methods(self) -> frozenset[str]:
         with translated(self.region, "ask for the import methods"):
-            return frozenset(self._json("get", "/v2/info/import")["import-methods"]["value"])
+            return frozenset(self._json("GET", "/v2/info/import")["import-methods"]["value"])
 
     def file(self, image_id: str) -> Endpoint:
         with translated(self.region, "get a token"):
-            endpoint = self._session.get_endpoint(
-                service_type="image", interface=self._interface, region_name=self.region
-            )
-            if endpoint is None:
-                raise Transient(self.region, "the catalog lists no image endpoint for it")
-            token = self._session.get_token()
-            return Endpoint(
-                self.region, f"{unversioned(endpoint)}/v2/images/{image_id}/file", token or ""
-            )
+            token = self._session.get_token() or ""
+        return Endpoint(self.region, f"{self._url}/v2/images/{image_id}/file", token)

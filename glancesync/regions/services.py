@@ -36,17 +36,16 @@ class CatalogServices:
         """
         endpoints = image_endpoints(self._session, self._interface)
         self.home = home_region(endpoints, self._cascading_url)
-        if endpoints != self.endpoints:
-            # Requests find their endpoint in the catalog that came with the token in use.
-            self._session.invalidate()
         moved = {name for name in self._made if self.endpoints.get(name) != endpoints.get(name)}
         self._made = {name: made for name, made in self._made.items() if name not in moved}
         self.endpoints = endpoints
 
     def __call__(self, region: str) -> ImageService:
-        if region not in self.endpoints:
+        endpoint = self.endpoints.get(region)
+        if endpoint is None:
             raise Transient(region, "the Keystone catalog lists no image endpoint for it")
         made = self._made.get(region)
         if made is None:
-            made = self._made[region] = GlanceImages(region, self._session, self._interface)
+            made = GlanceImages(region, self._session, endpoint, self._interface)
+            self._made[region] = made
         return made

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import re
 from collections.abc import Iterator
 
 import requests
-from glanceclient import exc
 from keystoneauth1 import exceptions as ksa
 
-from glancesync.errors import Conflict, Credential, Refused, RegionError, Throttled, Transient
+from glancesync.errors import Credential, RegionError, Transient, from_status
+
+_LONGEST = 2000  # characters of an answer that are kept
 
 
 @contextlib.contextmanager
@@ -18,17 +20,14 @@ def translated(region: str, doing: str) -> Iterator[None]:
     """Raise only :class:`RegionError`; ``doing`` says what was tried, as in "read the image"."""
     try:
         yield
-    except exc.HTTPException as error:
-        raise from_status(region, doing, int(error.code), _details(error)) from error
     except ksa.HttpError as error:
-        raise from_status(region, doing, int(error.http_status or 0), str(error)) from error
-    except (ksa.ConnectFailure, exc.CommunicationError) as error:
+        raise _answered(region, doing, error) from error
+    except ksa.ConnectionError as error:
         raise Transient(region, f"could not {doing}: {_silence(str(error))}") from error
     except (ksa.AuthPluginException, ksa.MissingRequiredOptions) as error:
         raise Credential(region, f"could not {doing}: no token: {error}") from error
     except (
         ksa.ClientException,
-        exc.BaseException,
         requests.RequestException,
         ValueError,  # an answer that is not JSON, or not of the shape Glance documents
         KeyError,
@@ -38,20 +37,23 @@ def translated(region: str, doing: str) -> Iterator[None]:
         raise Transient(region, f"could not {doing}: {said}") from error
 
 
-def from_status(
-    region: str, doing: str, status: int, details: str, retry_after: float | None = None
-) -> RegionError:
-    """The error for an HTTP status."""
-    message = f"could not {doing}: HTTP {status}: {details}"[:2000]
-    if status == 401:
-        return Credential(region, message)
-    if status == 409:
-        return Conflict(region, message)
-    if status == 429 or (status == 503 and retry_after is not None):
-        return Throttled(region, message, retry_after=retry_after)
-    if 400 <= status < 500 and status not in (404, 408, 410):
-        return Refused(region, message)
-    return Transient(region, message)
+def _answered(region: str, doing: str, error: ksa.HttpError) -> RegionError:
+    response = error.response
+    # keystoneauth finds the message in JSON; Glance and proxies wrap theirs in HTML.
+    if response is None or "json" in response.headers.get("Content-Type", ""):
+        text = in_words(str(error.message))
+    else:
+        text = in_words(response.text)
+    said = f"could not {doing}: HTTP {error.http_status}: {text}"[:_LONGEST]
+    headers = None if response is None else response.headers
+    return from_status(region, said, int(error.http_status or 0), headers)
+
+
+def in_words(body: str) -> str:
+    """What an answer says, without the HTML that Glance and proxies wrap it in."""
+    text = re.sub(r"<[^>]*>", " ", body)
+    lines = [" ".join(html.unescape(line).split()) for line in text.splitlines()]
+    return ": ".join(dict.fromkeys(line for line in lines if line))  # title and heading are equal
 
 
 def _silence(text: str) -> str:
@@ -63,9 +65,4 @@ def _silence(text: str) -> str:
         return f"nobody answers{where}: {known.group().lower()}"
     if re.search(r"(?i)timed? ?out", text):
         return f"no answer{where} in time"
-    return " ".join(text.split())
-
-
-def _details(error: exc.HTTPException) -> str:
-    text = str(error.details or error.__class__.__name__)
     return " ".join(text.split())

@@ -4,7 +4,7 @@ Copying and hashing would stall a worker's green threads, so they happen here. S
 only: it starts in a few hundredths of a second. The order comes as JSON on standard input (tokens
 never stand in an argument list, P6), the progress goes as JSON lines to standard output. When
 standard input ends, whoever gave the order is gone, and so is this process: the regions then see
-a broken upload and forget it.
+a broken upload and forget it. A further line there names a target that is not wanted any more.
 
 The source is read once. Each target has a queue of at most ``window`` chunks, which all share the
 same bytes objects; so memory is bounded by the window, not by the image or the number of targets
@@ -25,6 +25,7 @@ import json
 import os
 import queue
 import select
+import socket
 import ssl
 import sys
 import threading
@@ -39,11 +40,13 @@ _MAX_ERROR = 500
 class Failed(Exception):  # noqa: N818
     """A transfer failed. ``side`` is source or target; ``status`` the HTTP status, or 0."""
 
-    def __init__(self, side: str, message: str, status: int = 0, retry_after: str = "") -> None:
+    def __init__(
+        self, side: str, message: str, status: int = 0, headers: dict[str, str] | None = None
+    ) -> None:
         super().__init__(message)
         self.side = side
         self.status = status
-        self.retry_after = retry_after
+        self.headers = headers or {}  # of the answer, as far as they say when to come again
 
 
 class Order:
@@ -152,6 +155,7 @@ class Target(threading.Thread):
         self.broken: Failed | None = None  # the common reading failed: give up
         self.starving = False
         self.delayed = 0.0  # seconds that another had nothing to write because of this one
+        self.connection: http.client.HTTPConnection | None = None
         self.over = False
 
     def chunks(self) -> Iterator[bytes]:
@@ -176,7 +180,17 @@ class Target(threading.Thread):
             elif loose:
                 break
         for chunk, _ in verified(self.order, read(self.order, taken), self.digest):
+            if self.broken is not None:
+                raise self.broken
             yield chunk
+
+    def drop(self) -> None:
+        """Stop now, also in the middle of a call."""
+        self.broken = Failed("target", "the upload was cancelled")
+        self.wake()
+        if self.connection is not None and self.connection.sock is not None:
+            with contextlib.suppress(OSError):
+                self.connection.sock.shutdown(socket.SHUT_RDWR)
 
     def wake(self) -> None:
         """Have it look at the flags now, if it waits for a chunk."""
@@ -194,7 +208,7 @@ class Target(threading.Thread):
                 side=error.side,
                 status=error.status,
                 message=str(error),
-                retry_after=error.retry_after,
+                headers=error.headers,
             )
         else:
             say(target=self.name, ok=True)
@@ -204,6 +218,7 @@ class Target(threading.Thread):
     def put(self) -> None:
         """PUT the image's data; returns when the region has accepted all of it."""
         connection, path = connect(self.order, self.spec["url"])
+        self.connection = connection
         size = str(self.order.size)
         headers = {
             **self.spec["headers"],
@@ -286,17 +301,15 @@ def _answered(connection: http.client.HTTPConnection) -> bool:
     return bool(select.select([connection.sock], [], [], 0)[0])
 
 
-def _said(response: http.client.HTTPResponse) -> tuple[str, int, str]:
-    """What a refused request answered, for :class:`Failed`: message, status, Retry-After."""
+def _said(response: http.client.HTTPResponse) -> tuple[str, int, dict[str, str]]:
+    """What a refused request answered, for :class:`Failed`: message, status, when to come again."""
+    names = ("Retry-After", "Date")
+    headers = {name: response.headers[name] for name in names if name in response.headers}
+    said = f"HTTP {response.status} {response.reason}"
     with contextlib.suppress(OSError, http.client.HTTPException):
         body = response.read(4096).decode("utf-8", "replace")
-        text = " ".join(_without_tags(body).split())[:_MAX_ERROR]
-        return (
-            f"HTTP {response.status} {response.reason}: {text}",
-            response.status,
-            response.headers.get("Retry-After", ""),
-        )
-    return f"HTTP {response.status} {response.reason}", response.status, ""
+        said += ": " + " ".join(_without_tags(body).split())[:_MAX_ERROR]
+    return said, response.status, headers
 
 
 def _without_tags(text: str) -> str:
@@ -317,18 +330,30 @@ def _words(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-def _watch_parent() -> None:
-    # Not through sys.stdin: the interpreter could not close that while this thread reads from it.
-    while os.read(0, 4096):
-        pass
+def _told() -> Iterator[bytes]:
+    """The lines of standard input, as they come.
+
+    Not through sys.stdin: the interpreter could not close that while a thread reads from it.
+    """
+    rest = b""
+    while data := os.read(0, 65536):
+        *lines, rest = (rest + data).split(b"\n")
+        yield from lines
+
+
+def _obey(lines: Iterator[bytes], targets: list[Target]) -> None:
+    by_name = {target.name: target for target in targets}
+    for line in lines:
+        by_name[json.loads(line)].drop()
     os._exit(3)
 
 
 def main() -> int:
     """Read the order, move the bytes, say how it goes; 0 when every target was told of."""
-    order = Order(json.loads(sys.stdin.buffer.readline()))
-    threading.Thread(target=_watch_parent, daemon=True).start()
+    lines = _told()
+    order = Order(json.loads(next(lines)))
     targets = [Target(order, name) for name in order.targets]
+    threading.Thread(target=_obey, args=(lines, targets), daemon=True).start()
     for target in targets:
         target.start()
     reader = threading.Thread(target=_feed, args=(order, targets), daemon=True)

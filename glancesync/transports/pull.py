@@ -29,7 +29,6 @@ class Pull:
         source: Source,
         targets: Sequence[Target],
         settle: Callable[[Target, RegionError | None], None],
-        cancelled: Callable[[], bool],
     ) -> None:
         """See ``interfaces.Transport``."""
         for target in targets:

@@ -13,15 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
-from glancesync.errors import (
-    Conflict,
-    Corrupt,
-    Credential,
-    Refused,
-    RegionError,
-    Throttled,
-    Transient,
-)
+from glancesync.errors import Corrupt, RegionError, Transient, from_status
 from glancesync.interfaces import Capabilities, Endpoint, Source, Target
 from glancesync.model import Image
 from glancesync.transports import mover
@@ -44,7 +36,6 @@ class Upload:
         source: Source,
         targets: Sequence[Target],
         settle: Callable[[Target, RegionError | None], None],
-        cancelled: Callable[[], bool],
     ) -> None:
         """See ``interfaces.Transport``."""
         home = source.service.file(source.image.id)
@@ -59,7 +50,7 @@ class Upload:
         if not ends:
             return
         order = self._order(source.image, home, ends)
-        with _mover(order, cancelled) as lines:
+        with _mover(order, by_name) as lines:
             for line in lines:
                 if "progress" in line:
                     for name, done in line["progress"].items():
@@ -99,28 +90,23 @@ class Upload:
 
 
 def _error(source: Source, target: Target, line: dict[str, Any]) -> RegionError:
-    message, status = line["message"], line["status"]
-    home = source.service.region
+    message, home = line["message"], source.service.region
     if line["side"] == "corrupt":
         return Corrupt(home, f"image {source.image.id}: {message}")
     if line["side"] == "source":
-        return Transient(home, f"could not read image {source.image.id}: {message}")
-    if status == 401:
-        return Credential(target.region, message)
-    if status == 409:
-        return Conflict(target.region, message)
-    if status in (429, 503) and line["retry_after"].isdigit():
-        return Throttled(target.region, message, retry_after=float(line["retry_after"]))
-    if status in (400, 403, 413, 415):
-        return Refused(target.region, message)
-    return Transient(target.region, message)
+        said = f"could not read image {source.image.id}: {message}"
+        return from_status(home, said, line["status"], line["headers"])
+    return from_status(target.region, message, line["status"], line["headers"])
 
 
 @contextlib.contextmanager
 def _mover(
-    order: dict[str, Any], cancelled: Callable[[], bool]
+    order: dict[str, Any], waiting: Mapping[str, Target]
 ) -> Iterator[Iterator[dict[str, Any]]]:
-    """Run the mover and hand out its lines; it is killed when ``cancelled()`` turns true."""
+    """Run the mover and hand out its lines.
+
+    It is told of those ``waiting`` that are cancelled, and killed when all of them are.
+    """
     over = threading.Event()
     with subprocess.Popen(
         [sys.executable, "-I", _MOVER],
@@ -130,18 +116,29 @@ def _mover(
     ) as process:
         assert process.stdin is not None  # noqa: S101 - both are pipes
         assert process.stdout is not None  # noqa: S101
+        said = process.stdin
+
+        def say(what: Any) -> None:
+            with contextlib.suppress(BrokenPipeError):  # it has ended; its lines tell how
+                said.write(json.dumps(what).encode() + b"\n")
+                said.flush()
 
         def watch() -> None:
+            dropped: set[str] = set()
             while not over.wait(0.2):
-                if cancelled():
+                left = dict(waiting)
+                gone = {name for name, target in left.items() if target.cancelled()}
+                if left and gone == left.keys():
                     process.kill()
                     return
+                for name in sorted(gone - dropped):
+                    say(name)
+                dropped |= gone
 
+        say(order)
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
         try:
-            process.stdin.write(json.dumps(order).encode() + b"\n")
-            process.stdin.flush()
             yield _lines(process.stdout)
         finally:
             over.set()

@@ -61,7 +61,7 @@ class ListingGlance:
             target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
         ).start()
         self._session = Session(auth=Token(self.url, "none"))
-        self.service = GlanceImages(region, self._session, "public")
+        self.service = GlanceImages(region, self._session, self.url, "public")
 
     @property
     def url(self) -> str:

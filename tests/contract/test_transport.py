@@ -67,7 +67,7 @@ class Move:
     ) -> None:
         self.settled: list[tuple[str, RegionError | None]] = []
         self.reports: dict[str, list[int]] = {one.region: [] for one in targets}
-        self.cancelled = threading.Event()
+        self.cancelled = {one.region: threading.Event() for one in targets}
         self.raised: BaseException | None = None
         self._thread = threading.Thread(target=self._run, args=(home, targets, what, settings))
         self._thread.start()
@@ -76,7 +76,13 @@ class Move:
         self, home: BareGlance, ends: list[BareGlance], what: Image, settings: TransferSettings
     ) -> None:
         targets = [
-            Target(one.region, IMAGE, cast(ImageService, one), self.reports[one.region].append)
+            Target(
+                one.region,
+                IMAGE,
+                cast(ImageService, one),
+                self.reports[one.region].append,
+                self.cancelled[one.region].is_set,
+            )
             for one in ends
         ]
         try:
@@ -84,7 +90,6 @@ class Move:
                 Source(what, cast(ImageService, home)),
                 targets,
                 lambda target, error: self.settled.append((target.region, error)),
-                self.cancelled.is_set,
             )
         except BaseException as error:
             self.raised = error
@@ -302,7 +307,8 @@ def test_a_target_that_refuses_early_is_heard(
         ((429, {"Retry-After": "7"}), Throttled, 7.0),
         ((503, {"Retry-After": "8"}), Throttled, 8.0),
         ((503, {}), Transient, None),
-        ((429, {"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"}), Transient, None),
+        ((429, {}), Throttled, None),
+        ((429, {"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"}), Throttled, 0.0),
     ],
 )
 def test_a_target_that_refuses_at_the_end(
@@ -488,11 +494,29 @@ def test_cancelled_means_killed(home: BareGlance, made: list[BareGlance]) -> Non
     assert target.paused.wait(30)
     (child,) = children() - before
 
-    move.cancelled.set()
+    move.cancelled["R0"].set()
     assert move.over(10) == {}
     assert not alive(child)
     target.go_on.set()
     assert not target.complete
+
+
+@pytest.mark.parametrize("pause_after", [0, MIB])
+def test_a_cancelled_target_is_let_go_and_the_other_is_not_disturbed(
+    home: BareGlance, made: list[BareGlance], pause_after: int
+) -> None:
+    dropped, wanted = regions(made, 2)
+    dropped.pause_after = pause_after
+    wanted.bytes_per_second = BIG / 2
+    move = Move(home, [dropped, wanted], serve(home, data(BIG)))
+    assert dropped.paused.wait(30)
+    move.cancelled["R0"].set()
+    error = move.until_settled("R0")
+    assert isinstance(error, Transient)
+    assert move.over()["R1"] is None
+    assert wanted.received == home.serves
+    dropped.go_on.set()
+    assert not dropped.complete
 
 
 def test_a_child_that_is_killed_settles_nothing_and_leaves_nothing_complete(

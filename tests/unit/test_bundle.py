@@ -34,7 +34,7 @@ class Scripted:
         self._script = script or self._all_well
 
     @staticmethod
-    def _all_well(targets: Sequence[Target], settle: Any, cancelled: Any) -> None:
+    def _all_well(targets: Sequence[Target], settle: Any) -> None:
         for target in targets:
             settle(target, None)
 
@@ -43,10 +43,9 @@ class Scripted:
         source: Source,
         targets: Sequence[Target],
         settle: Callable[[Target, RegionError | None], None],
-        cancelled: Callable[[], bool],
     ) -> None:
         self.transfers.append(sorted(target.region for target in targets))
-        self._script(targets, settle, cancelled)
+        self._script(targets, settle)
 
 
 class Member(threading.Thread):
@@ -57,15 +56,15 @@ class Member(threading.Thread):
         self.bundle = bundle
         self.transport = transport
         self.region = region
-        self.lost = threading.Event()
         self.error: BaseException | None = None
         self.start()
 
     def run(self) -> None:
-        target = Target(self.region, HOME.id, cast(ImageService, Service(self.region)), print)
+        service = cast(ImageService, Service(self.region))
+        target = Target(self.region, HOME.id, service, print, lambda: False)
         source = Source(HOME, cast(ImageService, Service("home")))
         try:
-            self.bundle.transfer(self.transport, source, target, self.lost)
+            self.bundle.transfer(self.transport, source, target)
         except BaseException as error:
             self.error = error
 
@@ -106,7 +105,7 @@ def test_a_bundle_of_one_waits_for_nobody() -> None:
 def test_patience_ends_and_who_comes_late_goes_alone() -> None:
     begun, go_on = threading.Event(), threading.Event()
 
-    def script(targets: Sequence[Target], settle: Any, cancelled: Any) -> None:
+    def script(targets: Sequence[Target], settle: Any) -> None:
         if targets[0].region == "A":
             begun.set()
             go_on.wait(LONG)
@@ -133,7 +132,7 @@ def test_other_transports_meet_elsewhere() -> None:
 def test_each_gets_its_own_fate() -> None:
     errors = {"A": None, "B": Corrupt("B", "bad"), "C": Conflict("C", "taken")}
 
-    def script(targets: Sequence[Target], settle: Any, cancelled: Any) -> None:
+    def script(targets: Sequence[Target], settle: Any) -> None:
         for target in targets:
             settle(target, errors[target.region])
 
@@ -147,7 +146,7 @@ def test_who_is_settled_goes_on_whoever_leads(slow: str) -> None:
     """P8: the leader's task, too, ends with its own target."""
     go_on = threading.Event()
 
-    def script(targets: Sequence[Target], settle: Any, cancelled: Any) -> None:
+    def script(targets: Sequence[Target], settle: Any) -> None:
         for target in sorted(targets, key=lambda target: target.region == slow):
             if target.region == slow:
                 go_on.wait(LONG)
@@ -176,7 +175,7 @@ def test_who_is_settled_goes_on_whoever_leads(slow: str) -> None:
 def test_a_transport_that_raises_or_is_silent_leaves_nobody_waiting(
     raised: Exception | None, fates: dict[str, str]
 ) -> None:
-    def script(targets: Sequence[Target], settle: Any, cancelled: Any) -> None:
+    def script(targets: Sequence[Target], settle: Any) -> None:
         if raised is not None:
             raise raised
 
@@ -189,7 +188,7 @@ def test_a_transport_that_raises_or_is_silent_leaves_nobody_waiting(
 
 
 def test_a_word_that_was_given_stands_when_the_transport_raises_after_it() -> None:
-    def script(targets: Sequence[Target], settle: Any, cancelled: Any) -> None:
+    def script(targets: Sequence[Target], settle: Any) -> None:
         for target in targets:
             if target.region == "A":
                 settle(target, None)
@@ -199,28 +198,6 @@ def test_a_word_that_was_given_stands_when_the_transport_raises_after_it() -> No
     members = {region: Member(bundle, transport, region) for region in "AB"}
     assert members["A"].over() is None
     assert isinstance(members["B"].over(), Transient)
-
-
-def test_a_transfer_is_cancelled_when_nobody_is_left_who_wants_it() -> None:
-    asked: list[bool] = []
-    step = threading.Semaphore(0)
-    answered = threading.Semaphore(0)
-
-    def script(targets: Sequence[Target], settle: Any, cancelled: Any) -> None:
-        for _ in range(3):
-            step.acquire(timeout=LONG)
-            asked.append(cancelled())
-            answered.release()
-
-    bundle, transport = Bundle(2, LONG), Scripted(script)
-    members = [Member(bundle, transport, region) for region in "AB"]
-    for loss in (None, *members):
-        if loss is not None:
-            loss.lost.set()
-        step.release()
-        assert answered.acquire(timeout=LONG)
-    assert asked == [False, False, True]
-    assert all(isinstance(member.over(), Transient) for member in members)
 
 
 def test_home_is_read_once_for_all() -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import requests
-from glanceclient import exc
 from hypothesis import given
 from hypothesis import strategies as st
 from keystoneauth1 import exceptions as ksa
@@ -19,12 +18,14 @@ from glancesync.errors import (
     RegionError,
     Throttled,
     Transient,
+    from_status,
+    retry_after,
 )
 from glancesync.model import Image
 from glancesync.planner import Op
 from glancesync.regions.catalog import home_region
 from glancesync.regions.images import image_from, is_custom, json_patch, unversioned
-from glancesync.regions.translate import from_status, translated
+from glancesync.regions.translate import translated
 
 ID = "11111111-2222-3333-4444-555555555555"
 #: As Glance 33 answers ``GET /v2/images/{id}`` to an admin.
@@ -200,7 +201,7 @@ def test_two_home_regions_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "retry_after", "kind"),
+    ("status", "asked", "kind"),
     [
         (400, None, Refused),
         (401, None, Credential),
@@ -212,51 +213,114 @@ def test_two_home_regions_are_refused() -> None:
         (413, None, Refused),
         (415, None, Refused),
         (429, None, Throttled),
-        (429, 5.0, Throttled),
+        (429, 5, Throttled),
         (500, None, Transient),
+        (500, 5, Transient),
         (503, None, Transient),
-        (503, 5.0, Throttled),
+        (503, 5, Throttled),
         (504, None, Transient),
     ],
 )
-def test_what_a_status_means(
-    status: int, retry_after: float | None, kind: type[RegionError]
-) -> None:
-    error = from_status("A", "do it", status, "details", retry_after)
+def test_what_a_status_means(status: int, asked: int | None, kind: type[RegionError]) -> None:
+    headers = {} if asked is None else {"retry-after": str(asked)}
+    error = from_status("A", "no", status, headers)
     assert type(error) is kind
-    assert error.retry_after == (retry_after if kind is Throttled else None)
-    assert str(error) == f"A: could not do it: HTTP {status}: details"
+    assert error.retry_after == (asked if kind is Throttled else None)
+    assert str(error) == "A: no"
 
 
-def test_a_long_answer_is_cut() -> None:
-    assert len(from_status("A", "do it", 500, "x" * 100_000).message) == 2000
+SUNDAY = "Sun, 06 Nov 1994 08:49:37 GMT"
 
 
 @pytest.mark.parametrize(
-    ("raised", "kind"),
+    ("headers", "seconds"),
     [
-        (exc.HTTPForbidden("no"), Refused),
-        (exc.HTTPConflict("no"), Conflict),
-        (exc.HTTPUnauthorized("no"), Credential),
-        (exc.HTTPServiceUnavailable("no"), Transient),
-        (exc.CommunicationError("no"), Transient),
-        (ksa.Unauthorized("no"), Credential),
-        (ksa.ConnectFailure("no"), Transient),
-        (ksa.ConnectTimeout("no"), Transient),
-        (ksa.EndpointNotFound("no"), Transient),
-        (ksa.MissingAuthPlugin("no"), Credential),
-        (requests.ConnectionError("no"), Transient),
-        (json.JSONDecodeError("no", "<html>", 0), Transient),
-        (KeyError("images"), Transient),
-        (TypeError("no"), Transient),
+        ({}, None),
+        ({"Retry-After": "120"}, 120.0),
+        ({"RETRY-AFTER": " 0 "}, 0.0),
+        ({"Retry-After": "-5"}, None),
+        ({"Retry-After": "1.5"}, None),
+        ({"Retry-After": "\u0663"}, None),
+        ({"Retry-After": "soon", "Date": SUNDAY}, None),
+        ({"Retry-After": "Sun, 06 Nov 1994 08:50:07 GMT", "Date": SUNDAY}, 30.0),
+        ({"Retry-After": "Sun, 06 Nov 1994 08:00:00 GMT", "Date": SUNDAY}, 0.0),
+        ({"Retry-After": SUNDAY}, None),
+        ({"Retry-After": SUNDAY, "Date": "Sunday"}, None),
     ],
 )
-def test_foreign_errors_become_ours(raised: Exception, kind: type[RegionError]) -> None:
+def test_how_long_an_answer_asks_us_to_wait(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after(headers) == seconds
+
+
+def answer(status: int, body: str, **headers: str) -> ksa.HttpError:
+    """As keystoneauth raises it."""
+    response = requests.Response()
+    response.status_code = status
+    response._content = body.encode()
+    response.encoding = "utf-8"
+    response.headers.update({"Content-Type": "text/html", **headers})
+    error = ksa.from_response(response, "GET", "http://a")
+    assert isinstance(error, ksa.HttpError)
+    return error
+
+
+JSON = "application/json"
+GLANCE_SAYS_NO = """<html>
+ <head>
+  <title>403 Forbidden</title>
+ </head>
+ <body>
+  <h1>403 Forbidden</h1>
+  Property &#x27;x&#x27; is protected<br /><br />
+
+
+ </body>
+</html>"""
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "said"),
+    [
+        (
+            answer(403, GLANCE_SAYS_NO),
+            Refused,
+            "HTTP 403: 403 Forbidden: Property 'x' is protected",
+        ),
+        (answer(401, ""), Credential, "HTTP 401: "),
+        (answer(500, "x" * 100_000), Transient, "HTTP 500: x"),
+        (answer(503, "", **{"Retry-After": "9"}), Throttled, "HTTP 503: "),
+        (
+            answer(
+                401,
+                '{"error": {"message": "who are you?"}}',
+                **{"Content-Type": "application/json"},
+            ),
+            Credential,
+            "HTTP 401: who are you?",
+        ),
+        (ksa.Unauthorized("no"), Credential, "HTTP 401: no"),
+        (ksa.ConnectFailure("no"), Transient, "no"),
+        (
+            ksa.ConnectTimeout("Request to http://a:1/v2 timed out"),
+            Transient,
+            "no answer at http://a:1 in time",
+        ),
+        (ksa.EndpointNotFound("no"), Transient, "no"),
+        (ksa.MissingAuthPlugin("no"), Credential, "no token: no"),
+        (requests.ConnectionError("no"), Transient, "no"),
+        (json.JSONDecodeError("no", "<html>", 0), Transient, "no"),
+        (KeyError("images"), Transient, "'images'"),
+        (TypeError("no"), Transient, "no"),
+    ],
+)
+def test_foreign_errors_become_ours(raised: Exception, kind: type[RegionError], said: str) -> None:
     with pytest.raises(RegionError) as caught, translated("A", "do it"):
         raise raised
     assert type(caught.value) is kind
-    assert caught.value.region == "A"
-    assert "could not do it" in caught.value.message
+    assert str(caught.value).startswith(f"A: could not do it: {said}")
+    assert len(caught.value.message) <= 2000
+    if kind is Throttled:
+        assert caught.value.retry_after == 9.0
 
 
 def test_our_own_errors_pass() -> None:

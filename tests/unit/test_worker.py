@@ -181,7 +181,9 @@ def test_a_region_gets_no_more_than_its_share(journal: Journal, crews: list[Crew
     assert crew.held[4].task.region == "B"
 
 
-def test_the_tasks_of_closed_regions_stay_until_they_open(crew: Crew, journal: Journal) -> None:
+def test_the_tasks_of_closed_regions_stay_until_they_open(
+    crew: Crew, journal: Journal, crews: list[Crew]
+) -> None:
     crew.quick = True
     discover(journal, "A", "B", "C")
     record(journal, "home", "A", "B")
@@ -194,9 +196,13 @@ def test_the_tasks_of_closed_regions_stay_until_they_open(crew: Crew, journal: J
 
     journal.update_region("B", {"maintenance": False})
     until(lambda: states(journal).count("done") == 2, LONG, "B done")
+    crew.worker.stop(LONG)  # one that is just about to claim may still take a task of A
     journal.update_region("A", {"enabled": False})
     ask(journal, "A")
     discover(journal, "A", "B", "C")
+    crews.append(Crew(journal))
+    crews[-1].quick = True
+    crews[-1].start()
     until(lambda: states(journal).count("done") == 3, LONG, "C done")
     assert [task.region for task in journal.list_tasks()] == ["A"]
 
