@@ -15,7 +15,7 @@
         ├── Conflict           the region holds something that contradicts what we would make
         └── Corrupt            bytes arrived whose size or hash is not that of the home image
 
-Foreign exceptions (keystoneauth, requests, SQLAlchemy) are translated where they enter, in
+Foreign exceptions (glanceclient, keystoneauth, SQLAlchemy) are translated where they enter, in
 ``regions`` and ``journal``; nothing above those packages sees one. What is none of these is a bug
 of ours: it is logged with its traceback, shown, and tried again at long intervals.
 """

@@ -61,6 +61,7 @@ def set_defaults() -> None:
     logging.set_defaults(
         default_log_levels=[
             *logging.get_default_log_levels(),
+            "glanceclient=WARN",
             "eventlet.wsgi.server=WARN",
             "alembic=WARN",
         ]

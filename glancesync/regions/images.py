@@ -1,7 +1,7 @@
-"""``interfaces.ImageService``: the Image API v2 of one region, over keystoneauth.
+"""``interfaces.ImageService`` over python-glanceclient.
 
-No client library stands between: python-glanceclient's errors lack the headers of the answer, so
-that a Retry-After could not be honoured, and its models drop what they do not know.
+Reads and writes use the client's HTTP layer with documented JSON rather than its schema-bound
+models: those drop what they do not know, and "removals are removals" needs the exact patch.
 Source for the shapes: OpenStack Image API v2 reference.
 """
 
@@ -14,16 +14,15 @@ import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import requests
-from keystoneauth1 import exceptions as ksa
-from keystoneauth1.adapter import Adapter
+import glanceclient
+from glanceclient import exc
 from keystoneauth1.session import Session
 
 from glancesync.errors import Credential
 from glancesync.interfaces import Endpoint, Page
 from glancesync.model import Image
 from glancesync.planner import Op
-from glancesync.regions.translate import in_words, translated
+from glancesync.regions.translate import heed_retry_after, translated
 
 PATCH_TYPE = "application/openstack-images-v2.1-json-patch"
 
@@ -101,7 +100,7 @@ class GlanceImages:
     """The images of one region.
 
     keystoneauth fetches a new token before the old one ends and, once, when a region refuses it;
-    it repeats nothing else by itself.
+    nothing else is repeated here.
 
     :param endpoint: of its Glance, as the catalog lists it
     :param interface: the kind of endpoint that is; a region's import uses the same
@@ -111,29 +110,24 @@ class GlanceImages:
         self.region = region
         self._interface = interface
         self._session = session
+        hooks = session.session.hooks["response"]
+        if heed_retry_after not in hooks:  # the regions share a session
+            hooks.append(heed_retry_after)
         self._url = unversioned(endpoint)
-        self._http = Adapter(session, endpoint_override=self._url)
-
-    def _call(self, method: str, url: str, **kwargs: Any) -> requests.Response:
-        """Ask; every answer but a 2xx or 3xx is an error of keystoneauth."""
-        response: requests.Response = self._http.request(url, method, **kwargs)
-        return response
+        self._client = glanceclient.Client("2", endpoint=self._url, session=session)
+        self._http = self._client.http_client
 
     def _json(self, method: str, url: str, **kwargs: Any) -> dict[str, Any]:
-        response = self._call(method, url, **kwargs)
-        try:
-            body = response.json()
-        except ValueError:
-            body = None
+        _, body = getattr(self._http, method)(url, **kwargs)
         if not isinstance(body, dict):
-            raise ValueError(f"the answer is not a JSON object: {in_words(response.text)[:200]!r}")
+            raise ValueError("the answer is not a JSON object")
         return body
 
     def get(self, image_id: str) -> Image | None:
         with translated(self.region, f"read image {image_id}"):
             try:
-                body = self._json("GET", f"/v2/images/{image_id}")
-            except ksa.NotFound:
+                body = self._json("get", f"/v2/images/{image_id}")
+            except exc.HTTPNotFound:
                 return None
             if body["status"] in _ON_THE_WAY_OUT:
                 return None
@@ -144,8 +138,8 @@ class GlanceImages:
 
     def _members(self, image_id: str) -> dict[str, str] | None:
         try:
-            body = self._json("GET", f"/v2/images/{image_id}/members")
-        except (ksa.NotFound, ksa.Forbidden):
+            body = self._json("get", f"/v2/images/{image_id}/members")
+        except (exc.HTTPNotFound, exc.HTTPForbidden):
             return None
         return {member["member_id"]: member["status"] for member in body["members"]}
 
@@ -164,7 +158,7 @@ class GlanceImages:
         if after:
             query["marker"] = after
         with translated(self.region, "list the images"):
-            body = self._json("GET", f"/v2/images?{urllib.parse.urlencode(query)}")
+            body = self._json("get", f"/v2/images?{urllib.parse.urlencode(query)}")
             found = [one for one in body["images"] if one["status"] not in _ON_THE_WAY_OUT]
             return Page(
                 images=tuple(image_from(one, {}) for one in found),
@@ -176,7 +170,7 @@ class GlanceImages:
         with translated(self.region, f"list image {image_id}"):
             for hidden in ("false", "true"):
                 body = self._json(
-                    "GET", f"/v2/images?id=in:{image_id}&visibility=all&os_hidden={hidden}"
+                    "get", f"/v2/images?id=in:{image_id}&visibility=all&os_hidden={hidden}"
                 )
                 if any(image["id"] == image_id for image in body["images"]):
                     return False
@@ -188,8 +182,8 @@ class GlanceImages:
         # else: the very rule that decides whose images one gets to see.
         with translated(self.region, "see whether we are treated as an admin"):
             try:
-                self._json("GET", "/v2/tasks?limit=1")
-            except ksa.Forbidden:
+                self._json("get", "/v2/tasks?limit=1")
+            except exc.HTTPForbidden:
                 raise Credential(
                     self.region,
                     "does not treat us as an admin and hides other projects' images from us; "
@@ -209,12 +203,12 @@ class GlanceImages:
             if getattr(image, name) is not None:
                 body[name] = getattr(image, name)
         with translated(self.region, f"create image {image.id}"):
-            self._json("POST", "/v2/images", json=body)
+            self._json("post", "/v2/images", data=body)
 
     def patch(self, image_id: str, ops: Sequence[Op]) -> None:
         with translated(self.region, f"change {', '.join(op.name for op in ops)}"):
             self._json(
-                "PATCH",
+                "patch",
                 f"/v2/images/{image_id}",
                 headers={"Content-Type": PATCH_TYPE},
                 data=json.dumps(json_patch(ops)),
@@ -222,48 +216,47 @@ class GlanceImages:
 
     def put_member(self, image_id: str, project_id: str, status: str) -> None:
         with translated(self.region, f"share image {image_id} with {project_id}"):
-            members = f"/v2/images/{image_id}/members"
-            with contextlib.suppress(ksa.Conflict):  # it is a member already
-                self._call("POST", members, json={"member": project_id})
-            self._call("PUT", f"{members}/{project_id}", json={"status": status})
+            with contextlib.suppress(exc.HTTPConflict):  # it is a member already
+                self._client.image_members.create(image_id, project_id)
+            self._client.image_members.update(image_id, project_id, status)
 
     def remove_member(self, image_id: str, project_id: str) -> None:
         doing = f"unshare image {image_id} from {project_id}"
-        with translated(self.region, doing), contextlib.suppress(ksa.NotFound):
-            self._call("DELETE", f"/v2/images/{image_id}/members/{project_id}")
+        with translated(self.region, doing), contextlib.suppress(exc.HTTPNotFound):
+            self._client.image_members.delete(image_id, project_id)
 
     def deactivate(self, image_id: str) -> None:
         with translated(self.region, f"deactivate image {image_id}"):
-            self._call("POST", f"/v2/images/{image_id}/actions/deactivate")
+            self._client.images.deactivate(image_id)
 
     def reactivate(self, image_id: str) -> None:
         with translated(self.region, f"reactivate image {image_id}"):
-            self._call("POST", f"/v2/images/{image_id}/actions/reactivate")
+            self._client.images.reactivate(image_id)
 
     def delete(self, image_id: str) -> None:
         with translated(self.region, f"delete image {image_id}"):
             try:
-                self._call("DELETE", f"/v2/images/{image_id}")
-            except ksa.NotFound:
+                self._client.images.delete(image_id)
+            except exc.HTTPNotFound:
                 return
-            except ksa.BadRequest:
+            except exc.HTTPBadRequest:
                 # Glance's answer while somebody else is deleting it at the same time.
                 if self.get(image_id) is not None:
                     raise
 
     def import_from(self, image_id: str, source_region: str, source_id: str) -> None:
         with translated(self.region, f"import image {image_id} from {source_region}"):
-            method = {
-                "name": "glance-download",
-                "glance_region": source_region,
-                "glance_image_id": source_id,
-                "glance_service_interface": self._interface,
-            }
-            self._call("POST", f"/v2/images/{image_id}/import", json={"method": method})
+            self._client.images.image_import(
+                image_id,
+                method="glance-download",
+                remote_region=source_region,
+                remote_image_id=source_id,
+                remote_service_interface=self._interface,
+            )
 
     def import_methods(self) -> frozenset[str]:
         with translated(self.region, "ask for the import methods"):
-            return frozenset(self._json("GET", "/v2/info/import")["import-methods"]["value"])
+            return frozenset(self._json("get", "/v2/info/import")["import-methods"]["value"])
 
     def file(self, image_id: str) -> Endpoint:
         with translated(self.region, "get a token"):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import requests
+from glanceclient import exc
 from keystoneauth1 import exceptions as ksa
 
 from glancesync.errors import Credential, RegionError, Transient, from_status
@@ -22,12 +23,16 @@ def translated(region: str, doing: str) -> Iterator[None]:
         yield
     except ksa.HttpError as error:
         raise _answered(region, doing, error) from error
-    except ksa.ConnectionError as error:
+    except exc.HTTPException as error:
+        text = in_words(str(error.details or type(error).__name__))
+        raise _error(region, doing, int(error.code), text) from error
+    except (ksa.ConnectionError, exc.CommunicationError) as error:
         raise Transient(region, f"could not {doing}: {_silence(str(error))}") from error
     except (ksa.AuthPluginException, ksa.MissingRequiredOptions) as error:
         raise Credential(region, f"could not {doing}: no token: {error}") from error
     except (
         ksa.ClientException,
+        exc.BaseException,
         requests.RequestException,
         ValueError,  # an answer that is not JSON, or not of the shape Glance documents
         KeyError,
@@ -44,9 +49,21 @@ def _answered(region: str, doing: str, error: ksa.HttpError) -> RegionError:
         text = in_words(str(error.message))
     else:
         text = in_words(response.text)
-    said = f"could not {doing}: HTTP {error.http_status}: {text}"[:_LONGEST]
     headers = None if response is None else response.headers
-    return from_status(region, said, int(error.http_status or 0), headers)
+    return _error(region, doing, int(error.http_status or 0), text, headers)
+
+
+def _error(
+    region: str, doing: str, status: int, text: str, headers: Mapping[str, str] | None = None
+) -> RegionError:
+    said = f"could not {doing}: HTTP {status}: {text}"[:_LONGEST]
+    return from_status(region, said, status, headers)
+
+
+def heed_retry_after(response: requests.Response, *args: object, **kwargs: object) -> None:
+    """A hook of ``requests``: raise what python-glanceclient would raise without the headers."""
+    if response.status_code in (429, 503) and "Retry-After" in response.headers:
+        raise ksa.from_response(response, str(response.request.method), response.url)
 
 
 def in_words(body: str) -> str:

@@ -54,6 +54,7 @@ class ListingGlance:
         self.members: dict[str, dict[str, str]] = {}
         self.asked: list[str] = []
         self.break_off_after: int | None = None  # lists answered before they become 500
+        self.retry_after: str | None = None  # every answer is 503 with this Retry-After
         self.forget_next = False  # pages look like the last one
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -126,7 +127,9 @@ class ListingGlance:
             def do_GET(self) -> None:
                 status, body = glance._answer(self.path)
                 data = json.dumps(body).encode()
-                self.send_response(status)
+                self.send_response(503 if glance.retry_after else status)
+                if glance.retry_after:
+                    self.send_header("Retry-After", glance.retry_after)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()

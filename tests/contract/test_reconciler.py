@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from glancesync.errors import LeaseLost, Transient
+from glancesync.errors import LeaseLost, Throttled, Transient
 from glancesync.interfaces import Ask, Changes, ImageService
 from glancesync.journal import queue
 from glancesync.journal.database import Database
@@ -333,6 +333,13 @@ def test_a_list_that_breaks_off_proves_nothing_and_is_gone_on_with(world: World)
     assert all("marker=" in one for one in ours.asked), "it goes on where it was"
     assert (audit.seen, audit.missing) == (5, 2)
     assert world.asked() == {("image", 1, ""), ("image", 7, "")}
+
+
+def test_a_region_that_asks_for_time_is_heard(world: World) -> None:
+    world.glances[REGION].retry_after = "7"
+    with pytest.raises(Throttled) as caught:
+        world.run(TaskKind.AUDIT, REGION)
+    assert caught.value.retry_after == 7.0
 
 
 def test_a_marker_that_was_deleted_meanwhile_begins_anew(world: World) -> None:

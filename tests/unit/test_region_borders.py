@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import requests
+from glanceclient import exc
 from hypothesis import given
 from hypothesis import strategies as st
 from keystoneauth1 import exceptions as ksa
@@ -298,6 +299,10 @@ GLANCE_SAYS_NO = """<html>
             Credential,
             "HTTP 401: who are you?",
         ),
+        (exc.HTTPForbidden("no"), Refused, "HTTP 403: no"),
+        (exc.HTTPConflict("no"), Conflict, "HTTP 409: no"),
+        (exc.HTTPServiceUnavailable("no"), Transient, "HTTP 503: no"),
+        (exc.CommunicationError("no"), Transient, "no"),
         (ksa.Unauthorized("no"), Credential, "HTTP 401: no"),
         (ksa.ConnectFailure("no"), Transient, "no"),
         (
