@@ -177,7 +177,7 @@ class Baselines(Protocol):
         """The replicas thought to be in ``region``, with ``after < id there <= until``."""
 
     def placed_as(self, region: str, replica_ids: Collection[str]) -> list[Placed]:
-        """The replicas thought to be in ``region`` under these ids."""
+        """The replicas that are, or were until they were deleted, in ``region`` under these ids."""
 
     def replicas_for(self, image_ids: Collection[str]) -> list[ReplicaView]:
         """All records of replicas of some images."""

@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from glancesync.model import Image, Replica
+from glancesync.states import ReplicaState
 
 #: Attributes a replica takes over, in the order in which they are patched.
 ATTRIBUTES = ("name", "min_disk", "min_ram", "visibility", "protected", "os_hidden", "owner")
@@ -125,6 +126,8 @@ def plan(
     :param stuck: somebody has been writing the image for longer than is believable
     """
     if desired is None:
+        if replica.state is ReplicaState.DELETED and observed is not None and observed.has_data:
+            return []  # it was gone; what has bytes now, somebody else has put there
         return _removal(observed, replica, "the home image is deleted")
     if observed is None:
         return [Create(_own(desired, preserve))] if desired.has_data else []

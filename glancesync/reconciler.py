@@ -209,6 +209,8 @@ class Reconciler:
             return seen
         there = self._baselines.placed(region, after, upto)
         listed = [placed for placed in there if placed.replica.replica_id in full]
+        others = full.keys() - {placed.replica.replica_id for placed in listed}
+        listed += self._baselines.placed_as(region, others)  # deleted once, and there again
         seen = self._region(region, full, listed)
         for placed in there:
             if placed.replica.replica_id not in full and not placed.busy:

@@ -305,11 +305,7 @@ class Replication:
         )
         self._service.delete(self._replica_id)
         copied_wrong = arrived and observed is not None and observed.has_data and home is not None
-        self._record(
-            replica_id=None,
-            made=False,
-            state=ReplicaState.FAILED if copied_wrong else ReplicaState.PENDING,
-        )
+        self._record(state=ReplicaState.FAILED if copied_wrong else ReplicaState.PENDING)
         if copied_wrong:
             raise Corrupt(self._task.region, f"the copy was removed: {cause}")
 
@@ -334,9 +330,9 @@ class Replication:
             refused=dict(self._refused),
             last_error=None,
         )
-        if observed is None:
-            replica = dataclasses.replace(replica, replica_id=None, made=False)
-        elif self.replica.replica_id is None:
+        if observed is None and not self.replica.made:
+            replica = dataclasses.replace(replica, replica_id=None)
+        elif observed is not None and self.replica.replica_id is None:
             replica = dataclasses.replace(replica, replica_id=observed.id)  # adopted, not made
         if observed is not None and observed.has_data:
             replica = dataclasses.replace(

@@ -100,12 +100,12 @@ SETTLED = frozenset({ReplicaState.IN_SYNC, ReplicaState.PARTIAL})
 ENDED = frozenset({ReplicaState.DELETED, ReplicaState.RELEASED})
 
 _ANY = frozenset(ReplicaState)
+_ALIVE = SETTLED | {ReplicaState.COPYING, ReplicaState.WAITING}
 
-#: ``deleted`` and ``released`` are left only by new work, never straight into a result:
-#: a replica can't be ``in_sync`` again without having been observed by a task.
+#: Who finds something in a region that is ``deleted`` or ``released`` may record that, or that it
+#: failed. To have a replica again it must first be ``pending``: only home's wish brings that.
 REPLICA_MOVES: dict[ReplicaState, frozenset[ReplicaState]] = {
-    state: (frozenset({state, ReplicaState.PENDING}) if state in ENDED else _ANY)
-    for state in ReplicaState
+    state: (_ANY - _ALIVE if state in ENDED else _ANY) for state in ReplicaState
 }
 
 

@@ -17,9 +17,11 @@ from glancesync.journal.schema import region as g
 from glancesync.journal.schema import replica as r
 from glancesync.journal.schema import task as t
 from glancesync.model import Audit, Finding, ImageRecord
-from glancesync.states import ENDED, FindingKind
+from glancesync.states import ENDED, FindingKind, ReplicaState
 
 _HERE = sa.and_(r.c.replica_id.is_not(None), r.c.state.not_in(sorted(ENDED)))
+# Also the deleted: a request to create one that was long under way may arrive afterwards.
+_OURS = sa.and_(r.c.replica_id.is_not(None), r.c.state != ReplicaState.RELEASED.value)
 
 
 def get(connection: sa.Connection, region: str) -> Audit:
@@ -124,7 +126,7 @@ def _placed(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> l
     query = (
         sa.select(i, *own, t.c.id.label("task_id"))
         .select_from(pairs)
-        .where(_HERE, *conditions)
+        .where(*conditions)
         .order_by(r.c.replica_id)
     )
     found = []
@@ -141,14 +143,14 @@ def _placed(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> l
 
 
 def placed(connection: sa.Connection, region: str, after: str, until: str | None) -> list[Placed]:
-    conditions = [r.c.region == region, r.c.replica_id > after]
+    conditions = [_HERE, r.c.region == region, r.c.replica_id > after]
     if until is not None:
         conditions.append(r.c.replica_id <= until)
     return _placed(connection, *conditions)
 
 
 def placed_as(connection: sa.Connection, region: str, replica_ids: Collection[str]) -> list[Placed]:
-    return _placed(connection, r.c.region == region, r.c.replica_id.in_(sorted(replica_ids)))
+    return _placed(connection, _OURS, r.c.region == region, r.c.replica_id.in_(sorted(replica_ids)))
 
 
 def known(connection: sa.Connection, region: str) -> int:

@@ -40,6 +40,11 @@ def image_id(number: int) -> str:
     return f"{number:08x}-0000-0000-0000-000000000000"
 
 
+def just_now() -> str:
+    """As Glance writes the time."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")[:19] + "Z"
+
+
 class Lease:
     """A lease that is good until told."""
 
@@ -100,6 +105,15 @@ class World:
                 baseline=image.fingerprint(),
             )
             self.journal.commit(task, Changes(image=record, replica=replica), Done("well"))
+
+    def end(self, number: int, state: ReplicaState) -> None:
+        """The home image is gone, and the replica is no concern of ours any more."""
+        self.journal.ask([Ask(TaskKind.IMAGE, image_id(number))], "test")
+        (task,) = self.journal.claim("test", lease=60, limit=1, regions={""})
+        replica = self.journal.replica(image_id(number), REGION)
+        assert replica is not None
+        replica = dataclasses.replace(replica, state=state, baseline=None)
+        self.journal.commit(task, Changes(replica=replica), Done("gone"))
 
     def run(self, kind: TaskKind, region: str) -> Outcome:
         """Run a task that never ends, as a worker would."""
@@ -181,6 +195,19 @@ def test_drift_and_loss_in_a_region_get_the_usual_tasks(world: World) -> None:
     tasks = world.journal.list_tasks()
     assert {task.priority for task in tasks} == {Priority.AUDIT}
     assert world.journal.events(image_id(6))[0].detail == "the region no longer lists it"
+
+
+@pytest.mark.parametrize("kind", [TaskKind.AUDIT, TaskKind.WATCH])
+def test_what_was_deleted_and_is_there_again_is_looked_at(world: World, kind: TaskKind) -> None:
+    world.in_sync(1, 2, updated_at=just_now())
+    for number, state in ((1, ReplicaState.DELETED), (2, ReplicaState.RELEASED)):
+        world.end(number, state)
+    world.run(kind, REGION)
+    assert world.asked() == {("replica", 1, REGION)}
+    del world.glances[REGION].images[image_id(1)]
+    world.settle()
+    world.run(kind, REGION)
+    assert world.asked() == set()
 
 
 def test_what_is_being_worked_on_is_left_to_who_works_on_it(world: World) -> None:
@@ -372,7 +399,7 @@ def test_who_lost_the_lease_stops(world: World) -> None:
 
 def test_a_watch_sees_what_changed_lately_and_remembers_how_far(world: World) -> None:
     world.in_sync(1, 2, 3)
-    late = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")[:19] + "Z"
+    late = just_now()
     theirs = world.glances[REGION].images
     theirs[image_id(1)]["name"] = "long ago"
     theirs[image_id(2)] |= {"name": "just now", "updated_at": late}

@@ -16,7 +16,7 @@ import pytest
 from devcloud import Cloud
 from tests.faults.proxy import Proxy
 from tests.functional.estate import Estate, random_bytes
-from tests.functional.test_regions import region_with, sync_with
+from tests.functional.reconfigured import region_with, sync_with
 from tests.functional.wait import until
 
 

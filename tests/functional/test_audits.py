@@ -11,7 +11,7 @@ import pytest
 
 from devcloud import Cloud
 from tests.functional.estate import PATIENCE, Estate, random_bytes
-from tests.functional.test_regions import sync_with
+from tests.functional.reconfigured import sync_with
 from tests.functional.wait import until
 
 

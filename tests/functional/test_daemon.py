@@ -12,7 +12,7 @@ import requests
 
 from devcloud import Cloud
 from tests.functional.estate import Estate, random_bytes
-from tests.functional.test_regions import region_with
+from tests.functional.reconfigured import region_with
 from tests.functional.wait import until
 
 

@@ -4,7 +4,6 @@ import io
 import json
 import uuid
 from collections.abc import Iterator
-from configparser import RawConfigParser
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 
 from devcloud import Cloud
 from tests.functional.estate import Estate, random_bytes
+from tests.functional.reconfigured import region_with, sync_with
 from tests.functional.wait import until
 
 
@@ -20,41 +20,6 @@ def estate(cloud: Cloud) -> Iterator[Estate]:
     estate = Estate(cloud)
     yield estate
     estate.clear()
-
-
-class Reconfigured:
-    """A configuration file with other options for a while, and the service that reads it."""
-
-    def __init__(self, cloud: Cloud, service: str, path: Path, **options: str) -> None:
-        self._cloud, self._service, self._path, self._options = cloud, service, path, options
-
-    def __enter__(self) -> None:
-        self._before = self._path.read_bytes()
-        parser = RawConfigParser(strict=False, interpolation=None)
-        parser.optionxform = str  # type: ignore[assignment,method-assign]
-        parser.read(self._path)
-        for name, value in self._options.items():
-            section, _, option = name.rpartition("__")
-            section = section or "DEFAULT"
-            if section != "DEFAULT" and not parser.has_section(section):
-                parser.add_section(section)
-            parser.set(section, option, value)
-        with self._path.open("w") as file:
-            parser.write(file)
-        self._cloud.restart(self._service)
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._path.write_bytes(self._before)
-        self._cloud.restart(self._service)
-
-
-def sync_with(estate: Estate, **options: str) -> Reconfigured:
-    return Reconfigured(estate.cloud, "glance-sync", estate.cloud.sync_config, **options)
-
-
-def region_with(estate: Estate, region: str, **options: str) -> Reconfigured:
-    path = estate.cloud.region(region).config_dir / "glance-api.conf"
-    return Reconfigured(estate.cloud, f"glance-{region}", path, **options)
 
 
 def test_one_read_of_home_serves_all_regions(estate: Estate) -> None:

@@ -29,6 +29,7 @@ from glancesync.planner import (
     plan,
 )
 from glancesync.replication import MAX_ROUNDS
+from glancesync.states import ReplicaState
 
 ID = "11111111-2222-3333-4444-555555555555"
 HOME = Image(
@@ -46,6 +47,7 @@ HOME = Image(
 )
 OURS = Replica(ID, "A", replica_id=ID, made=True)
 THEIRS = Replica(ID, "A", replica_id=ID)
+DELETED = dataclasses.replace(OURS, state=ReplicaState.DELETED)
 QUEUED = dataclasses.replace(HOME, status="queued", size=None, os_hash_value=None)
 OTHER_BYTES = dataclasses.replace(HOME, os_hash_value="other")
 UNPROTECT = Patch((Op("replace", "protected", False),))
@@ -182,6 +184,9 @@ def clash(reason: str) -> Clash:
         ),
         (None, HOME, THEIRS, {}, []),
         (None, HOME, THEIRS, {"force": True}, []),
+        # deleted, and there again: a request of ours that was long under way, or somebody else's
+        (None, QUEUED, DELETED, {}, [Delete(GONE)]),
+        (None, HOME, DELETED, {}, []),
         # metadata
         *[
             (but(**{name: value}), HOME, OURS, {}, [Patch((Op("replace", name, value),))])
@@ -353,7 +358,6 @@ class RegionModel:
                     raise ForbiddenError("deleting a protected image")
                 self.deletions.append(cause)
                 self.image = None
-                self.replica = dataclasses.replace(self.replica, replica_id=None, made=False)
             case _:
                 raise AssertionError(action)
 
