@@ -5,6 +5,8 @@
     SyncError
     ├── ConfigurationError     the operator must mend a file; refused at start
     ├── JournalError           the database is not one of ours, or of another version
+│   ├── JournalUnavailable it does not answer, can't write, or chose us to break a deadlock
+│   └── JournalRefused     it answered that a statement breaks a rule of its own
     ├── LeaseLost              another worker owns the task now; stop, write nothing
     ├── BadRequest             a caller of our API broke a rule; names field and rule
     └── RegionError            a Glance or Keystone answered, or did not; carries the region
@@ -46,7 +48,25 @@ class ConfigurationError(SyncError):
 
 
 class JournalError(SyncError):
-    """The database can't be used: not ours, or of another version than this program."""
+    """The database can't be used: not ours, or of another version than this program.
+
+    :param retries: how often it makes sense to try the whole transaction again, at once
+    """
+
+    def __init__(self, message: str, *, retries: int = 0) -> None:
+        super().__init__(message)
+        self.retries = retries
+
+
+class JournalUnavailable(JournalError):  # noqa: N818
+    """The database does not answer, or can't write; nothing was committed that was not said to be.
+
+    After a connection that broke it is not known whether the last commit was made.
+    """
+
+
+class JournalRefused(JournalError):  # noqa: N818
+    """The database did not take what we wrote: a duplicate, a broken rule, a value too long."""
 
 
 class LeaseLost(SyncError):  # noqa: N818 - it is an event of the queue, named as one

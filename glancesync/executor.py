@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 from glancesync.bundle import Bundle
 from glancesync.counts import Count, Counter, reason
-from glancesync.errors import Corrupt, LeaseLost, RegionError, Transient
+from glancesync.errors import Corrupt, JournalUnavailable, LeaseLost, RegionError, Transient
 from glancesync.interfaces import Ask, Changes, ImageService, Lost, Note, Queue, Replicas, Services
 from glancesync.model import (
     Done,
@@ -72,6 +72,7 @@ class Executor:
         """Run a claimed task to its conclusion; return what went wrong with a region, if so.
 
         :param lost: set by the worker when the lease is gone
+        :raises JournalUnavailable: the task is still to be given back
         """
         replication: Replication | None = None
         try:
@@ -92,6 +93,8 @@ class Executor:
             self._queue.commit(task, changes, outcome)
         except LeaseLost as error:
             LOG.warning("%s; leaving it alone", error)
+        except JournalUnavailable:
+            raise  # no failure of the task, and could not be written down
         except Exception as error:
             if not isinstance(error, RegionError):
                 LOG.exception("task %s failed unexpectedly", task.key)

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping
 from typing import Protocol
 
-from glancesync.errors import ConfigurationError, RegionError
+from glancesync.errors import ConfigurationError, JournalUnavailable, RegionError
 
 LOG = logging.getLogger(__name__)
 
@@ -77,5 +77,7 @@ class Discovery:
                 answered = self.look()
             except ConfigurationError as error:
                 LOG.error("%s", error)
+            except JournalUnavailable as error:
+                LOG.warning("could not record the regions: %s", error)
             except Exception:
                 LOG.exception("could not record the regions")

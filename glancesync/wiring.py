@@ -30,6 +30,17 @@ from glancesync.transports.loader import load as load_transports
 from glancesync.transports.settings import TransferSettings
 from glancesync.worker import Spawn, Worker, WorkerSettings
 
+#: The options of ``[database]`` that engines are made with.
+_ENGINE = (
+    "connection_parameters",
+    "connection_recycle_time",
+    "max_overflow",
+    "max_pool_size",
+    "mysql_sql_mode",
+    "mysql_wsrep_sync_wait",
+    "pool_timeout",
+)
+
 
 class SystemClock:
     """``interfaces.Clock`` of this process."""
@@ -48,16 +59,12 @@ class Engine:
 
 
 def database(conf: cfg.ConfigOpts) -> Database:
-    """The journal's database.
+    """The journal's database; nothing is asked of it yet.
 
     :raises ConfigurationError: the URL can't be used
     """
     section = conf.database
-    options = {
-        name: getattr(section, name)
-        for name in ("max_pool_size", "max_overflow", "pool_timeout", "connection_recycle_time")
-        if getattr(section, name, None) is not None
-    }
+    options = {name: getattr(section, name) for name in _ENGINE if section[name] is not None}
     url = section.connection
     try:
         if url.startswith("sqlite:///"):

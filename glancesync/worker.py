@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 
 from glancesync.bundle import Bundle
-from glancesync.errors import RegionError
+from glancesync.errors import JournalUnavailable, RegionError
 from glancesync.interfaces import Lost, Queue, Replicas
 from glancesync.model import Region, Task
 
@@ -87,6 +87,7 @@ class Worker:
         self._on_region = on_region
         self._lock = threading.Lock()
         self._running: dict[int, tuple[Task, Lease]] = {}
+        self._left: list[Task] = []  # to be given back as soon as the journal answers
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._ended = threading.Event()
@@ -112,12 +113,16 @@ class Worker:
             self._ended.wait(0.1)
             self._ended.clear()
         with self._lock:
-            left = list(self._running.values())
-        for _, lease in left:
+            running = list(self._running.values())
+            left = [*self._left, *(task for task, _ in running)]
+        for _, lease in running:
             lease.lose()
         if left:
             LOG.info("giving back %d tasks", len(left))
-            self._queue.release(task for task, _ in left)
+            try:
+                self._queue.release(left)
+            except JournalUnavailable as error:
+                LOG.warning("could not give them back, their leases will end: %s", error)
 
     # -- the two loops ----------------------------------------------------------------------------
 
@@ -153,6 +158,11 @@ class Worker:
     def _renew(self) -> None:
         with self._lock:
             mine = dict(self._running)
+            left = list(self._left)
+        if left:
+            self._queue.release(left)
+            with self._lock:
+                del self._left[: len(left)]
         if mine:
             asked = time.monotonic()
             kept = self._queue.renew(
@@ -221,6 +231,10 @@ class Worker:
         try:
             error = self._run(task, bundle, lease)
             self._on_region(error.region if error else task.region, error)
+        except JournalUnavailable as error:
+            LOG.warning("the journal does not answer, %s will be done again: %s", task.key, error)
+            with self._lock:
+                self._left.append(task)
         except Exception:
             # The journal could not be told; the lease ends by itself and the task is rescued.
             LOG.exception("could not conclude %s", task.key)

@@ -3,7 +3,7 @@
 
 import pytest
 
-pytest_plugins = ["tests.clouds"]
+pytest_plugins = ["tests.clouds", "tests.databases"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -14,7 +14,7 @@ from oslo_policy import policy
 
 from glancesync.api.call import Answer, Call, Limits
 from glancesync.api.routes import ROUTES
-from glancesync.errors import BadRequest
+from glancesync.errors import BadRequest, JournalUnavailable
 from glancesync.journal.journal import Journal
 
 LOG = logging.getLogger(__name__)
@@ -42,6 +42,11 @@ class Application:
             response = fault(error.code, str(error))
             if error.code == 405:
                 response.headers["Allow"] = ", ".join(self._methods(request))
+        except JournalUnavailable as error:
+            LOG.warning(
+                "%s %s: the journal does not answer: %s", request.method, request.path, error
+            )
+            response = fault(503, "The journal's database does not answer; try again later.")
         except Exception:
             LOG.exception("%s %s failed", request.method, request.path)
             response = fault(500, "The server has the details in its log.")

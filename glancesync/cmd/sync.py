@@ -67,6 +67,7 @@ class Daemon:
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         self._conf = conf
         database = wiring.database(conf)
+        database.wait(conf.database.max_retries, conf.database.retry_interval)
         database.check()
         self._journal = Journal(database)
         self._stopping = threading.Event()

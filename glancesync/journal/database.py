@@ -1,15 +1,16 @@
 """The connection to the journal's database and its two kinds of transaction.
 
 Engines come from oslo.db, so that an operator's ``[database]`` section means what it means
-elsewhere. SQLite runs in WAL mode with ``synchronous=FULL``: what was committed survives power
-loss (SQLite documentation, "Write-Ahead Logging", and P2).
+elsewhere; ``dialects`` knows how the databases differ. Every error that leaves is a JournalError.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import pathlib
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,13 +19,16 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from oslo_db.exception import DBError
 from oslo_db.sqlalchemy import enginefacade
 from sqlalchemy import event
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
 
-from glancesync.errors import JournalError
-from glancesync.journal import schema
+from glancesync.errors import JournalError, JournalUnavailable
+from glancesync.journal import dialects, schema
+
+LOG = logging.getLogger(__name__)
 
 _MIGRATIONS = pathlib.Path(__file__).parent / "migrations"
 
@@ -50,37 +54,67 @@ def _now_postgresql(element: now, compiler: Any, **kw: Any) -> str:
 
 
 @compiles(now, "mysql")
-@compiles(now, "mariadb")
 def _now_mysql(element: now, compiler: Any, **kw: Any) -> str:
     return "(UNIX_TIMESTAMP(NOW(6)) + 0e0)"
 
 
 class Database:
-    """One database, shared by all threads of a process.
+    """One database, shared by all threads of a process. Nothing is asked of it yet.
 
     :param url: an SQLAlchemy URL
     :param options: further options of oslo.db's ``[database]`` section
+    :raises JournalError: the URL can't be used
     """
 
     def __init__(self, url: str, **options: Any) -> None:
-        self.sqlite = sa.make_url(url).get_backend_name() == "sqlite"
+        connection = dialects.url(url, options.get("connection_parameters") or "")
+        self.sqlite = connection.get_backend_name() == "sqlite"
         facade = enginefacade.transaction_context()
-        facade.configure(connection=url, sqlite_fk=True, **options)
+        facade.configure(connection=connection, sqlite_fk=True, max_retries=0, **options)
         self.engine = facade.writer.get_engine()
+
+        @event.listens_for(self.engine, "connect")
+        def connect(connection: Any, record: Any) -> None:
+            dialects.prepare(self.engine.dialect, connection)
+
         # Writers of one process take turns here, not in SQLite's busy handler: that one would
         # block the whole process, and with it the green thread that holds the lock.
         self._turn: contextlib.AbstractContextManager[Any] = (
             threading.Lock() if self.sqlite else contextlib.nullcontext()
         )
         if self.sqlite:
-            _prepare_sqlite(self.engine)
             # Without one connection that stays open, each last close would checkpoint the WAL.
-            self._anchor = self.engine.raw_connection()
+            with self._translated():
+                self._anchor = self.engine.raw_connection()
+
+    def wait(self, attempts: int, pause: float) -> None:
+        """Return when the database answers; ask at most so often (-1: for ever).
+
+        :param pause: seconds between two attempts
+        :raises JournalUnavailable: of the last attempt
+        """
+        while True:
+            try:
+                self.now()
+                return
+            except JournalUnavailable as error:
+                if attempts == 0:
+                    raise
+                LOG.warning("the journal does not answer, waiting for it: %s", error)
+            attempts -= 1
+            time.sleep(pause)
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (sa.exc.SQLAlchemyError, DBError) as error:
+            raise dialects.translated(error, self.engine.dialect) from error
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A transaction that only reads."""
-        with self.engine.connect() as connection:
+        with self._translated(), self.engine.connect() as connection:
             yield connection
 
     @contextlib.contextmanager
@@ -89,7 +123,7 @@ class Database:
 
         No other I/O may happen inside.
         """
-        with self._turn, self.engine.connect() as connection:
+        with self._translated(), self._turn, self.engine.connect() as connection:
             if self.sqlite:
                 # oslo.db emits a plain BEGIN unless it finds this mark; a writer takes its lock
                 # when it begins, so that it never works on a snapshot it may not write to.
@@ -130,6 +164,7 @@ class Database:
     def check(self) -> None:
         """Raise JournalError unless the database is at exactly this program's revision."""
         have, want = self.version(), head()
+        dialects.check_server(self.engine.dialect)
         if have is None:
             raise JournalError("the database is empty: run 'glance-sync-manage db_sync'")
         if have == want:
@@ -148,21 +183,13 @@ class Database:
         """Bring the database to this program's revision and return it; repeating is safe."""
         if self.version() not in {None, *revisions()}:
             self.check()
+        dialects.check_server(self.engine.dialect)
         config = _alembic()
-        with self.engine.connect() as connection:
+        with self._translated(), self.engine.connect() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             connection.commit()
         return head()
-
-
-def _prepare_sqlite(engine: sa.Engine) -> None:
-    """WAL, and commits that survive power loss."""
-
-    @event.listens_for(engine, "connect")
-    def connect(connection: Any, record: Any) -> None:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=20000"):
-            connection.execute(f"PRAGMA {pragma}").close()
 
 
 def _alembic() -> Config:

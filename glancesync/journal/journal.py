@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
+import logging
+import random
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
-from oslo_db import api as db_api
-
 from glancesync.breaker import Breaker
 from glancesync.counts import ABANDONED, Count, Counter
-from glancesync.errors import RegionError
+from glancesync.errors import JournalError, RegionError
 from glancesync.interfaces import Ask, Changes, Note, Placed
 from glancesync.journal import audits, events, queries, queue, regions, replicas, tallies
 from glancesync.journal.database import Database
@@ -30,25 +31,37 @@ from glancesync.model import (
 )
 from glancesync.states import ENDING, OPEN, FindingKind, TaskKind
 
+LOG = logging.getLogger(__name__)
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def _retried(method: Callable[P, T]) -> Callable[P, T]:
-    """Run a whole transaction again after a deadlock or a lost connection.
+_PAUSES = (0.05, 0.1, 0.3, 0.8, 2.0)  # seconds before the next try, at most
 
-    Safe because each is one transaction of absolute or fenced writes; a hint that was committed
-    although its answer got lost is merely counted twice.
+
+def _retried(method: Callable[P, T]) -> Callable[P, T]:
+    """Run a transaction again after a deadlock, a lost connection, or a row that came between.
+
+    Safe because each is one transaction of absolute or fenced writes. If its commit was made and
+    only the answer got lost: a hint is counted twice, a claimed task is claimed by nobody until its
+    lease ends, and a task that was concluded is found concluded (LeaseLost).
     """
-    wrapped = db_api.wrap_db_retry(
-        max_retries=5,
-        retry_interval=0.1,
-        inc_retry_interval=True,
-        max_retry_interval=2,
-        retry_on_disconnect=True,
-        retry_on_deadlock=True,
-    )(method)
-    return functools.wraps(method)(wrapped)
+
+    @functools.wraps(method)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        for tried, pause in enumerate(_PAUSES):
+            try:
+                return method(*args, **kwargs)
+            except JournalError as error:
+                if tried >= error.retries:
+                    raise
+                LOG.debug("%s: once more after: %s", method.__name__, error)
+            # At random, so that those who met once do not meet again.
+            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+        return method(*args, **kwargs)
+
+    return run
 
 
 class Journal:

@@ -52,6 +52,8 @@ def ask(connection: sa.Connection, asks: Collection[Ask]) -> None:
         merged[name] = one
     if not merged:
         return
+    # In one order for all: who locks two rows the other way round waits for us, and we for them.
+    merged = dict(sorted(merged.items()))
     at = float(connection.execute(sa.select(now())).scalar_one())
     values = [
         {
@@ -87,13 +89,16 @@ def _upsert(dialect: str, *, urgent: bool) -> sa.Insert:
 
     A task between two fast attempts keeps its time unless the wish is urgent. One that is merely
     snoozed is due, and so is one that failed: the change may have removed the reason.
+
+    What does not come from the new row is spelled out: PyMySQL sends many rows in one statement
+    only if all parameters are theirs.
     """
 
     def merged(new: Any) -> list[tuple[str, Any]]:
         """In an order that also means the same where assignments see those before (MySQL)."""
-        patient = sa.and_(t.c.attempt > 0, t.c.state == TaskState.WAITING.value)
-        # Spelled out: a statement with IN can't be run for many rows at once.
-        postponed = sa.or_(*(t.c.state == state.value for state in sorted(POSTPONED)))
+        ready, waiting = _spelled(TaskState.READY), _spelled(TaskState.WAITING)
+        patient = sa.and_(t.c.attempt > sa.literal_column("0"), t.c.state == waiting)
+        postponed = sa.or_(*(t.c.state == _spelled(state) for state in sorted(POSTPONED)))
         wakes: list[sa.ColumnElement[bool]] = [postponed]
         if not urgent:
             wakes.append(sa.not_(patient))
@@ -101,7 +106,7 @@ def _upsert(dialect: str, *, urgent: bool) -> sa.Insert:
         due = sa.and_(*wakes, t.c.due_at > new.due_at)
         return [
             ("due_at", sa.case((due, new.due_at), else_=t.c.due_at)),
-            ("state", sa.case((sa.and_(*wakes), TaskState.READY.value), else_=t.c.state)),
+            ("state", sa.case((sa.and_(*wakes), ready), else_=t.c.state)),
             ("since", sa.case((new.since < t.c.since, new.since), else_=t.c.since)),
             ("asked", t.c.asked + new.asked),
             (
@@ -122,6 +127,10 @@ def _upsert(dialect: str, *, urgent: bool) -> sa.Insert:
     return statement.on_conflict_do_update(
         index_elements=["open_key"], set_=dict(merged(statement.excluded))
     )
+
+
+def _spelled(state: TaskState) -> sa.ColumnElement[str]:
+    return sa.literal_column(f"'{state.value}'")
 
 
 def open_always(

@@ -6,7 +6,10 @@ ever searched for.
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
 
 from glancesync.states import FindingKind, ReplicaState, TaskKind, TaskState
 
@@ -19,11 +22,33 @@ metadata = sa.MetaData(
     }
 )
 
+
+class Words(sa.TypeDecorator[str]):
+    """Text from anywhere: what no database can hold, NUL and lone surrogates, is replaced."""
+
+    impl = sa.String
+    cache_ok = True
+
+    def __init__(self, kind: sa.types.TypeEngine[str]) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        return dialect.type_descriptor(self.kind.dialect_impl(dialect))
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        if value is None or (value.isascii() and "\0" not in value):
+            return value
+        return value.replace("\0", "\ufffd").encode(errors="replace").decode()
+
+
 BigKey = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 Time: sa.Double[float] = sa.Double()
 # Ordered byte by byte, as Python does: the reconciler merges by it.
-Id = sa.String(36).with_variant(sa.String(36, collation="C"), "postgresql")
-Name = sa.String(255)
+Id = Words(sa.String(36).with_variant(sa.String(36, collation="C"), "postgresql"))
+Name = Words(sa.String(255))
+Key = Words(sa.String(300))  # a kind, an id and a name
+Text = Words(sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql"))  # its TEXT ends at 64 KiB
 
 
 def _in(
@@ -34,7 +59,10 @@ def _in(
 
 
 def _table(name: str, *parts: sa.schema.SchemaItem) -> sa.Table:
-    """A table whose text compares byte by byte on MySQL and MariaDB too."""
+    """A table whose text MySQL and MariaDB, too, compare byte by byte.
+
+    And in which SQLite, too, never gives a number twice.
+    """
     return sa.Table(
         name,
         metadata,
@@ -42,6 +70,7 @@ def _table(name: str, *parts: sa.schema.SchemaItem) -> sa.Table:
         mysql_engine="InnoDB",
         mysql_charset="utf8mb4",
         mysql_collate="utf8mb4_bin",
+        sqlite_autoincrement=True,
     )
 
 
@@ -81,8 +110,8 @@ replica = _table(
     sa.Column("transport", sa.String(32)),
     sa.Column("bytes_done", sa.BigInteger, nullable=False),
     sa.Column("bytes_total", sa.BigInteger),
-    sa.Column("refused", sa.Text, nullable=False),
-    sa.Column("last_error", sa.Text),
+    sa.Column("refused", Text, nullable=False),
+    sa.Column("last_error", Text),
     sa.Column("synced_at", Time),
     sa.Column("updated_at", Time, nullable=False),
     sa.UniqueConstraint("region", "replica_id"),
@@ -94,10 +123,10 @@ replica = _table(
 task = _table(
     "task",
     sa.Column("id", BigKey, primary_key=True, autoincrement=True),
-    sa.Column("task_key", Name, nullable=False),
+    sa.Column("task_key", Key, nullable=False),
     # Equals task_key while the task is open and is NULL after: unique among open tasks on
     # every database, without partial indexes.
-    sa.Column("open_key", Name, unique=True),
+    sa.Column("open_key", Key, unique=True),
     sa.Column("kind", sa.String(16), nullable=False),
     sa.Column("image_id", Id, nullable=False),
     sa.Column("region", Name, nullable=False),
@@ -109,14 +138,14 @@ task = _table(
     sa.Column("verify", sa.Boolean(create_constraint=False), nullable=False),
     sa.Column("due_at", Time, nullable=False),
     # What claims are ordered by: see model.Priority.
-    sa.Column("rank", Time, sa.Computed("due_at + priority", persisted=True), nullable=False),
+    sa.Column("rank", Time, sa.Computed("due_at + priority", persisted=True)),
     sa.Column("since", Time, nullable=False),
     sa.Column("waiting_since", Time),
     sa.Column("lease_owner", Name),
     sa.Column("lease_token", Id),
     sa.Column("lease_until", Time),
-    sa.Column("actor", sa.Text, nullable=False),
-    sa.Column("reason", sa.Text),
+    sa.Column("actor", Text, nullable=False),
+    sa.Column("reason", Text),
     sa.Column("created_at", Time, nullable=False),
     sa.Column("updated_at", Time, nullable=False),
     sa.Column("ended_at", Time),
@@ -134,16 +163,16 @@ task = _table(
 region = _table(
     "region",
     sa.Column("name", Name, primary_key=True),
-    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("url", Text, nullable=False),
     sa.Column("home", sa.Boolean(create_constraint=False), nullable=False),
     sa.Column("present", sa.Boolean(create_constraint=False), nullable=False),
     sa.Column("enabled", sa.Boolean(create_constraint=False), nullable=False),
     sa.Column("maintenance", sa.Boolean(create_constraint=False), nullable=False),
-    sa.Column("labels", sa.Text, nullable=False),
-    sa.Column("limits", sa.Text, nullable=False),
+    sa.Column("labels", Text, nullable=False),
+    sa.Column("limits", Text, nullable=False),
     sa.Column("delete_mode", sa.String(16)),
     sa.Column("seen_at", Time),
-    sa.Column("last_error", sa.Text),
+    sa.Column("last_error", Text),
     sa.Column("failures", sa.Integer, nullable=False),
     sa.Column("broken_until", Time),
 )
@@ -170,7 +199,7 @@ finding = _table(
     sa.Column("what", sa.String(16), primary_key=True),
     sa.Column("image_id", Id, primary_key=True),
     sa.Column("other_id", Id, primary_key=True),
-    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("detail", Text, nullable=False),
     sa.Column("found_at", Time, nullable=False),
     sa.CheckConstraint(_in("what", FindingKind), name="what"),
 )
@@ -190,8 +219,8 @@ event = _table(
     sa.Column("image_id", Id, nullable=False),
     sa.Column("region", Name, nullable=False),
     sa.Column("what", sa.String(32), nullable=False),
-    sa.Column("detail", sa.Text, nullable=False),
-    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("detail", Text, nullable=False),
+    sa.Column("actor", Text, nullable=False),
     sa.Index("ix_event_image_id", "image_id", "id"),
     sa.Index("ix_event_at", "at"),
 )

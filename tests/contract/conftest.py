@@ -1,36 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
 """The implementations every contract suite runs against.
 
-A journal is named by the kind of its database; ``URLS`` makes an empty one of that kind. Another
-database joins by one more entry: no test below knows which it has.
+A journal is named by the kind of its database; no test below knows which it has, unless it is
+about one.
 """
 
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
+from glancesync.journal import schema
 from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
+from tests.databases import SERVERS
 from tests.journals import record
 
-#: kind -> makes the URL of an empty database of that kind, given a scratch directory
-URLS: dict[str, Callable[[pathlib.Path], str]] = {
-    "sqlite": lambda directory: f"sqlite:///{directory}/journal.sqlite",
-}
 
-
-@pytest.fixture(params=sorted(URLS))
-def empty_url(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> str:
+@pytest.fixture(params=["sqlite", *SERVERS])
+def empty_url(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[str]:
     """The URL of a database that holds nothing."""
-    return URLS[request.param](tmp_path)
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/journal.sqlite"
+    else:
+        with request.getfixturevalue(request.param).database() as url:
+            yield url
 
 
 @pytest.fixture
 def url(empty_url: str) -> str:
-    """The URL of a database at this program's revision."""
+    """The URL of a database with our tables.
+
+    Made in one go: that the revisions make the same is a test of its own.
+    """
     database = Database(empty_url)
-    database.migrate()
+    with database.write() as connection:
+        schema.metadata.create_all(connection)
     database.dispose()
     return empty_url
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import mysql
 
 revision = "0002"
 down_revision = "0001"
@@ -19,11 +20,13 @@ branch_labels = None
 depends_on = None
 
 ID = sa.String(length=36).with_variant(sa.String(length=36, collation="C"), "postgresql")
+TEXT = sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql")
 KEY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-BYTES: dict[str, Any] = {
+TABLE: dict[str, Any] = {
     "mysql_charset": "utf8mb4",
     "mysql_collate": "utf8mb4_bin",
     "mysql_engine": "InnoDB",
+    "sqlite_autoincrement": True,
 }
 
 #: Table -> its columns as of 0001.
@@ -66,7 +69,8 @@ def refill(name: str, columns: list[str]) -> None:
     )
     values: dict[str, Any] = {column: old.c[column] for column in columns} | NEW.get(name, {})
     if name == "task":  # in 0001 what waited was ready, too; and 10, 50, 90 were the priorities
-        later = sa.and_(old.c.state == "ready", old.c.attempt > 0)
+        waits = sa.or_(old.c.attempt > 0, old.c.waiting_since.is_not(None))
+        later = sa.and_(old.c.state == "ready", waits)
         values["state"] = sa.case((later, "waiting"), else_=old.c.state)
         values["priority"] = sa.case(
             (old.c.priority <= 10, 0), (old.c.priority <= 50, 60), else_=1800
@@ -97,7 +101,7 @@ def create() -> None:
         sa.Column("held", sa.BigInteger(), nullable=False),
         sa.Column("released", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("region", name=op.f("pk_audit")),
-        **BYTES,
+        **TABLE,
     )
     op.create_table(
         "event",
@@ -106,10 +110,10 @@ def create() -> None:
         sa.Column("image_id", ID, nullable=False),
         sa.Column("region", sa.String(length=255), nullable=False),
         sa.Column("what", sa.String(length=32), nullable=False),
-        sa.Column("detail", sa.Text(), nullable=False),
-        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("detail", TEXT, nullable=False),
+        sa.Column("actor", TEXT, nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_event")),
-        **BYTES,
+        **TABLE,
     )
     op.create_index("ix_event_at", "event", ["at"], unique=False)
     op.create_index("ix_event_image_id", "event", ["image_id", "id"], unique=False)
@@ -119,13 +123,13 @@ def create() -> None:
         sa.Column("what", sa.String(length=16), nullable=False),
         sa.Column("image_id", ID, nullable=False),
         sa.Column("other_id", ID, nullable=False),
-        sa.Column("detail", sa.Text(), nullable=False),
+        sa.Column("detail", TEXT, nullable=False),
         sa.Column("found_at", sa.Double(), nullable=False),
         sa.CheckConstraint(
             "what IN ('gone', 'corrupt', 'adoptable')", name=op.f("ck_finding_what")
         ),
         sa.PrimaryKeyConstraint("region", "what", "image_id", "other_id", name=op.f("pk_finding")),
-        **BYTES,
+        **TABLE,
     )
     op.create_table(
         "image",
@@ -143,7 +147,7 @@ def create() -> None:
         sa.Column("changed_at", sa.Double(), nullable=False),
         sa.Column("observed_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("image_id", name=op.f("pk_image")),
-        **BYTES,
+        **TABLE,
     )
     op.create_index("ix_image_kernel_id", "image", ["kernel_id"], unique=False)
     op.create_index("ix_image_os_hash_value", "image", ["os_hash_value"], unique=False)
@@ -153,25 +157,25 @@ def create() -> None:
         "journal_mark",
         sa.Column("mark", sa.String(length=32), nullable=False),
         sa.PrimaryKeyConstraint("mark", name=op.f("pk_journal_mark")),
-        **BYTES,
+        **TABLE,
     )
     op.create_table(
         "region",
         sa.Column("name", sa.String(length=255), nullable=False),
-        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("url", TEXT, nullable=False),
         sa.Column("home", sa.Boolean(), nullable=False),
         sa.Column("present", sa.Boolean(), nullable=False),
         sa.Column("enabled", sa.Boolean(), nullable=False),
         sa.Column("maintenance", sa.Boolean(), nullable=False),
-        sa.Column("labels", sa.Text(), nullable=False),
-        sa.Column("limits", sa.Text(), nullable=False),
+        sa.Column("labels", TEXT, nullable=False),
+        sa.Column("limits", TEXT, nullable=False),
         sa.Column("delete_mode", sa.String(length=16), nullable=True),
         sa.Column("seen_at", sa.Double(), nullable=True),
-        sa.Column("last_error", sa.Text(), nullable=True),
+        sa.Column("last_error", TEXT, nullable=True),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("broken_until", sa.Double(), nullable=True),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_region")),
-        **BYTES,
+        **TABLE,
     )
     op.create_table(
         "replica",
@@ -185,8 +189,8 @@ def create() -> None:
         sa.Column("transport", sa.String(length=32), nullable=True),
         sa.Column("bytes_done", sa.BigInteger(), nullable=False),
         sa.Column("bytes_total", sa.BigInteger(), nullable=True),
-        sa.Column("refused", sa.Text(), nullable=False),
-        sa.Column("last_error", sa.Text(), nullable=True),
+        sa.Column("refused", TEXT, nullable=False),
+        sa.Column("last_error", TEXT, nullable=True),
         sa.Column("synced_at", sa.Double(), nullable=True),
         sa.Column("updated_at", sa.Double(), nullable=False),
         sa.CheckConstraint(
@@ -198,7 +202,7 @@ def create() -> None:
         ),
         sa.PrimaryKeyConstraint("image_id", "region", name=op.f("pk_replica")),
         sa.UniqueConstraint("region", "replica_id", name=op.f("uq_replica_region_replica_id")),
-        **BYTES,
+        **TABLE,
     )
     op.create_index("ix_replica_region_state", "replica", ["region", "state"], unique=False)
     op.create_table(
@@ -208,13 +212,13 @@ def create() -> None:
         sa.Column("label", sa.String(length=64), nullable=False),
         sa.Column("amount", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("counter", "region", "label", name=op.f("pk_tally")),
-        **BYTES,
+        **TABLE,
     )
     op.create_table(
         "task",
         sa.Column("id", KEY, autoincrement=True, nullable=False),
-        sa.Column("task_key", sa.String(length=255), nullable=False),
-        sa.Column("open_key", sa.String(length=255), nullable=True),
+        sa.Column("task_key", sa.String(length=300), nullable=False),
+        sa.Column("open_key", sa.String(length=300), nullable=True),
         sa.Column("kind", sa.String(length=16), nullable=False),
         sa.Column("image_id", ID, nullable=False),
         sa.Column("region", sa.String(length=255), nullable=False),
@@ -225,16 +229,14 @@ def create() -> None:
         sa.Column("force", sa.Boolean(), nullable=False),
         sa.Column("verify", sa.Boolean(), nullable=False),
         sa.Column("due_at", sa.Double(), nullable=False),
-        sa.Column(
-            "rank", sa.Double(), sa.Computed("due_at + priority", persisted=True), nullable=False
-        ),
+        sa.Column("rank", sa.Double(), sa.Computed("due_at + priority", persisted=True)),
         sa.Column("since", sa.Double(), nullable=False),
         sa.Column("waiting_since", sa.Double(), nullable=True),
         sa.Column("lease_owner", sa.String(length=255), nullable=True),
         sa.Column("lease_token", ID, nullable=True),
         sa.Column("lease_until", sa.Double(), nullable=True),
-        sa.Column("actor", sa.Text(), nullable=False),
-        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("actor", TEXT, nullable=False),
+        sa.Column("reason", TEXT, nullable=True),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("updated_at", sa.Double(), nullable=False),
         sa.Column("ended_at", sa.Double(), nullable=True),
@@ -253,7 +255,7 @@ def create() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_task")),
         sa.UniqueConstraint("open_key", name=op.f("uq_task_open_key")),
-        **BYTES,
+        **TABLE,
     )
     op.create_index("ix_task_ended_at", "task", ["ended_at"], unique=False)
     op.create_index("ix_task_image_id", "task", ["image_id"], unique=False)
