@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -168,19 +168,26 @@ def claim(
 
 def _wake(connection: sa.Connection) -> None:
     """Make ready what is due by now."""
-    due = connection.execute(
-        sa.select(t.c.id)
-        .where(t.c.state.in_(sorted(POSTPONED)), t.c.due_at <= now())
-        .limit(_DUE_AT_ONCE)
-        .with_for_update(skip_locked=True)
-    )
-    ids = list(due.scalars())
+    due = (t.c.state.in_(sorted(POSTPONED)), t.c.due_at <= now())
+    ids = [row.id for row in _found_and_locked(connection, *due, limit=_DUE_AT_ONCE)]
     if ids:
-        connection.execute(
-            sa.update(t)
-            .where(t.c.id.in_(ids), t.c.state.in_(sorted(POSTPONED)))
-            .values(state=TaskState.READY.value)
-        )
+        connection.execute(sa.update(t).where(t.c.id.in_(ids)).values(state=TaskState.READY.value))
+
+
+def _found_and_locked(
+    connection: sa.Connection, *which: sa.ColumnElement[bool], limit: int | None = None
+) -> Sequence[Any]:
+    """Some tasks (id, attempt, region), locked; without those that others have locked.
+
+    They are looked for without locks: where a database locks what it passes in search of a row
+    (MariaDB), others would meanwhile see nothing to claim.
+    """
+    found = connection.execute(sa.select(t.c.id).where(*which).limit(limit))
+    ids = list(found.scalars())
+    if not ids:
+        return []
+    still = sa.select(t.c.id, t.c.attempt, t.c.region).where(t.c.id.in_(ids), *which)
+    return connection.execute(still.with_for_update(skip_locked=True)).all()
 
 
 def _with_work(connection: sa.Connection, regions: Collection[str]) -> list[str]:
@@ -308,11 +315,8 @@ def rescue(connection: sa.Connection, fast_attempts: int, pause: float) -> list[
 
     A task that takes its workers down with it is slowed down like one that fails.
     """
-    expired = connection.execute(
-        sa.select(t.c.id, t.c.attempt, t.c.region)
-        .where(t.c.state == TaskState.RUNNING.value, t.c.lease_until < now())
-        .with_for_update(skip_locked=True)
-    ).all()
+    ended = (t.c.state == TaskState.RUNNING.value, t.c.lease_until < now())
+    expired = _found_and_locked(connection, *ended)
     for failed in (False, True):
         ids = [row.id for row in expired if (row.attempt + 1 >= fast_attempts) is failed]
         if ids:
