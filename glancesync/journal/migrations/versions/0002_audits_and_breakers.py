@@ -29,9 +29,8 @@ TABLE: dict[str, Any] = {
     "sqlite_autoincrement": True,
 }
 
-#: Table -> its columns as of 0001.
+#: Table -> its columns as of 0001. The mark stays as it is: by it a journal is known.
 OLD = {
-    "journal_mark": "mark",
     "image": "image_id generation fingerprint present name owner status size kernel_id ramdisk_id "
     "changed_at observed_at",
     "replica": "image_id region state replica_id made observed_generation baseline transport "
@@ -46,16 +45,27 @@ NEW: dict[str, dict[str, Any]] = {
     "task": {"verify": sa.false(), "since": sa.column("created_at")},
     "region": {"failures": sa.literal(0)},
 }
+ADDED = ("audit", "finding", "tally")
 
 
 def upgrade() -> None:
-    for name in OLD:
-        op.execute(f"CREATE TABLE {name}_0001 AS SELECT * FROM {name}")  # noqa: S608 - constants
-        op.drop_table(name)
-    create()
-    for name, columns in OLD.items():
-        refill(name, columns.split())
-        op.drop_table(f"{name}_0001")
+    """In steps that can be taken again: MySQL and MariaDB don't roll back what makes tables.
+
+    Old tables go when all are copied, and copies when all new tables are filled.
+    """
+    tables = set(sa.inspect(op.get_bind()).get_table_names())
+    copies = {name: f"{name}_0001" for name in OLD}
+    if ADDED[0] not in tables or tables.issuperset(copies.values()):
+        for name, copy in copies.items():
+            if copy not in tables:
+                op.execute(f"CREATE TABLE {copy} AS SELECT * FROM {name}")  # noqa: S608
+        for name in (*OLD, *ADDED):
+            op.execute(f"DROP TABLE IF EXISTS {name}")
+        create()
+        for name, columns in OLD.items():
+            refill(name, columns.split())
+    for copy in copies.values():
+        op.execute(f"DROP TABLE IF EXISTS {copy}")
 
 
 def refill(name: str, columns: list[str]) -> None:
@@ -153,12 +163,6 @@ def create() -> None:
     op.create_index("ix_image_os_hash_value", "image", ["os_hash_value"], unique=False)
     op.create_index("ix_image_owner", "image", ["owner", "image_id"], unique=False)
     op.create_index("ix_image_ramdisk_id", "image", ["ramdisk_id"], unique=False)
-    op.create_table(
-        "journal_mark",
-        sa.Column("mark", sa.String(length=32), nullable=False),
-        sa.PrimaryKeyConstraint("mark", name=op.f("pk_journal_mark")),
-        **TABLE,
-    )
     op.create_table(
         "region",
         sa.Column("name", sa.String(length=255), nullable=False),
