@@ -2,6 +2,7 @@
 """From every earlier revision to this program's, with data in place."""
 
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from glancesync.states import OPEN, ReplicaState, TaskKind, TaskState
 Rows = dict[str, list[dict[str, Any]]]
 
 IDS = [f"{digit}0000000-aaaa-4bbb-8ccc-dddddddddddd" for digit in "0123456789abcdef"]
+#: Of replicas, as of 0001.
+STATES = ("pending", "copying", "waiting", "in_sync", "partial", "conflict", "failed")
+STATES += ("deleted", "released")
 HOUR = 3600.0
 LEASE = "00000000-1111-4222-8333-444444444444"
 
@@ -99,17 +103,7 @@ def rows_of_0001(now: float) -> Rows:
             }
             for image_id, state in zip(
                 IDS,
-                [
-                    "pending",
-                    "copying",
-                    "waiting",
-                    "in_sync",
-                    "partial",
-                    "conflict",
-                    "failed",
-                    "deleted",
-                    "released",
-                ],
+                STATES,
                 strict=False,
             )
         ],
@@ -166,7 +160,10 @@ def stored(database: Database, like: Rows) -> Rows:
             table = sa.Table(name, sa.MetaData(), autoload_with=connection)
             query = sa.select(*(table.c[column] for column in rows[0]))
             query = query.order_by(*table.primary_key)
-            found[name] = [dict(row._mapping) for row in connection.execute(query)]
+            found[name] = [
+                {k: float(v) if isinstance(v, Decimal) else v for k, v in row._mapping.items()}
+                for row in connection.execute(query)
+            ]
     return found
 
 
