@@ -124,6 +124,9 @@ class Executor:
         old = self._replicas.image(task.image_id)
         if image is None and old is None:
             return Changes(), Done("home has no such image")
+        if image is None and old and old.present and task.priority > Priority.HINT:
+            # Only an audit, which sees how much is missing, may tell this from a loss (P4).
+            return Changes(), Done("home no longer has it, yet nobody said so: the audit decides")
         record = observed(task.image_id, image, old)
         if not self._strategy.active:
             return Changes(image=record), Done(_OFF)
@@ -157,7 +160,8 @@ class Executor:
         """The regions where there is something to do, or to look at if a user asked."""
         known = {replica.region: replica for replica in self._replicas.replicas_of(task.image_id)}
         if image is None:
-            return sorted(name for name, one in known.items() if one.state not in ENDED)
+            over = {ReplicaState.DELETED} if task.priority <= Priority.USER else ENDED
+            return sorted(name for name, one in known.items() if one.state not in over)
         wanted = self._strategy.place(image, self._replicas.regions())
         if not image.has_data:
             wanted = wanted & {name for name, one in known.items() if one.made}

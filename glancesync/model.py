@@ -11,7 +11,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from glancesync.states import BreakerState, FindingKind, ReplicaState, TaskKind, TaskState
+from glancesync.states import (
+    BreakerState,
+    DeleteMode,
+    FindingKind,
+    ReplicaState,
+    TaskKind,
+    TaskState,
+)
 
 #: Statuses in which an image has its bytes. Source: Glance API, "Image statuses".
 WITH_DATA = frozenset({"active", "deactivated"})
@@ -151,6 +158,7 @@ class Replica:
     refused: Mapping[str, str] = dataclasses.field(default_factory=dict)  # what -> why
     last_error: str | None = None
     synced_at: float | None = None
+    expires_at: float | None = None  # end of the grace period, once the home image is gone
     updated_at: float = 0.0
 
 
@@ -194,7 +202,7 @@ class Region:
     maintenance: bool = False
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     limits: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    delete_mode: str | None = None  # overrides the option delete_mode
+    delete_mode: DeleteMode | None = None  # overrides the option delete_mode
     seen_at: float | None = None
     last_error: str | None = None
     failures: int = 0  # in a row, of the region itself
@@ -264,7 +272,6 @@ class Audit:
     drifted: int = 0
     missing: int = 0
     held: int = 0  # deletions that wait for a human
-    released: int = 0  # so many a human has let through, in the next pass
 
     @property
     def running(self) -> bool:

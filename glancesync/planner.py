@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from glancesync.model import Image, Replica
-from glancesync.states import ReplicaState
+from glancesync.states import DeleteMode, ReplicaState
 
 #: Attributes a replica takes over, in the order in which they are patched.
 ATTRIBUTES = ("name", "min_disk", "min_ram", "visibility", "protected", "os_hidden", "owner")
@@ -114,21 +114,21 @@ def plan(
     refused: Collection[str] = (),
     force: bool = False,
     stuck: bool = False,
+    delete_mode: DeleteMode = DeleteMode.MIRROR,
 ) -> list[Action]:
     """The next steps from ``observed`` to ``desired``; empty when there is nothing to do.
 
-    :param desired: what the replica should be; None: it should not exist
+    :param desired: what the replica should be; None: home is sure not to have the image
     :param observed: what the region answered; None: it is not there
     :param replica: the journal's record; only what it says we made is ever deleted
     :param preserve: patterns (:mod:`fnmatch`) of properties that belong to the region
     :param refused: what the region refused in this run; not asked again
     :param force: an operator said that an image that is not ours may be replaced
     :param stuck: somebody has been writing the image for longer than is believable
+    :param delete_mode: what becomes of it if home does not have the image
     """
     if desired is None:
-        if replica.state is ReplicaState.DELETED and observed is not None and observed.has_data:
-            return []  # it was gone; what has bytes now, somebody else has put there
-        return _removal(observed, replica, "the home image is deleted")
+        return _farewell(observed, replica, delete_mode, refused)
     if observed is None:
         return [Create(_own(desired, preserve))] if desired.has_data else []
     if observed.in_flight:
@@ -177,6 +177,28 @@ def _without_data(desired: Image, observed: Image, replica: Replica, force: bool
         if getattr(desired, name) != getattr(observed, name)
     )
     return [Patch(formats), Transfer()] if formats else [Transfer()]
+
+
+def _farewell(
+    observed: Image | None, replica: Replica, mode: DeleteMode, refused: Collection[str]
+) -> list[Action]:
+    """What is done to a replica whose home image is gone; nothing to one we did not make.
+
+    A copy that was never finished is nothing to keep: nobody has seen it, and its bytes can't be
+    compared any more.
+    """
+    if observed is None or not replica.made:
+        return []
+    if replica.state is ReplicaState.DELETED and observed.has_data:
+        return []  # it was gone; what has bytes now, somebody else has put there
+    finished = observed.has_data and replica.synced_at is not None
+    if mode is DeleteMode.MIRROR or not finished:
+        return _removal(observed, replica, "the home image is deleted")
+    if mode is DeleteMode.DEACTIVATE and observed.status == "active" and "status" not in refused:
+        return [Deactivate()]
+    if mode is DeleteMode.HIDE and not observed.os_hidden and "os_hidden" not in refused:
+        return [Patch((Op("replace", "os_hidden", True),))]
+    return []
 
 
 def _removal(observed: Image | None, replica: Replica, cause: str) -> list[Action]:

@@ -20,7 +20,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from glancesync.counts import Count, Counter
-from glancesync.errors import LeaseLost, Refused
+from glancesync.errors import LeaseLost, Refused, Transient
 from glancesync.executor import behind
 from glancesync.interfaces import (
     Ask,
@@ -77,10 +77,17 @@ class _Seen:
     drifted: int = 0
     missing: int = 0
 
-    def ask(self, kind: TaskKind, image_id: str, region: str, why: str) -> None:
+    def ask(
+        self,
+        kind: TaskKind,
+        image_id: str,
+        region: str,
+        why: str,
+        priority: int = Priority.AUDIT,
+    ) -> None:
         """Have the image or replica looked at; ``why`` goes into the event log."""
         where = region if kind is TaskKind.REPLICA else ""
-        self.asks.append(Ask(kind, image_id, where, priority=Priority.AUDIT))
+        self.asks.append(Ask(kind, image_id, where, priority=priority))
         self.notes.append(Note("audit", why, region, image_id))
 
     def counts(self) -> tuple[Count, ...]:
@@ -167,7 +174,7 @@ class Reconciler:
         try:
             for images, upto in _listing(service, audit.marker):
                 _still_ours(task, lost)
-                seen = self._compare(task.region, service, images, audit.marker or "", upto)
+                seen = self._compare(task, service, images, audit.marker or "", upto)
                 audit = dataclasses.replace(
                     audit,
                     marker=upto,
@@ -188,13 +195,14 @@ class Reconciler:
 
     def _compare(
         self,
-        region: str,
+        task: Task,
         service: ImageService,
         images: Sequence[Image],
         after: str,
         upto: str | None,
     ) -> _Seen:
         """Compare what a region lists between two ids with what is on record there."""
+        region = task.region
         full = _with_members(service, images)
         if region == self._services.home:
             known = {
@@ -203,9 +211,13 @@ class Reconciler:
             seen = self._home(full, known)
             self._unplaced(full, known, seen)
             for image_id in sorted(known.keys() - full.keys()):
-                seen.missing += 1
-                name = known[image_id].name or ""
-                seen.findings.append(Finding(region, FindingKind.GONE, image_id, detail=name))
+                # What was seen since this run began may be younger than the page.
+                if known[image_id].observed_at < task.updated_at:
+                    seen.missing += 1
+                    name = known[image_id].name or ""
+                    seen.findings.append(Finding(region, FindingKind.GONE, image_id, detail=name))
+            if seen.findings:
+                service.require_admin()
             return seen
         there = self._baselines.placed(region, after, upto)
         listed = [placed for placed in there if placed.replica.replica_id in full]
@@ -224,12 +236,9 @@ class Reconciler:
     def _finish(self, task: Task, audit: Audit) -> tuple[Changes, Outcome]:
         """The listing is complete: act on what was kept back, or hold it for a human."""
         kept = self._baselines.findings(task.region, DELETING)
-        known = self._baselines.known(task.region)
-        released = self._baselines.audit(task.region).released
-        settings = self._settings
         corrupt = sum(finding.what is FindingKind.CORRUPT for finding in kept)
         mismatches = (Count(Counter.MISMATCHES, task.region, amount=corrupt),)
-        allowed = max(settings.guard_images, known * settings.guard_percent / 100, released)
+        why = self._guard(audit, len(kept))
         said = (
             f"{audit.seen} images in the region, {audit.drifted} differed, {audit.missing} missing"
         )
@@ -238,23 +247,37 @@ class Reconciler:
             marker=None,
             finished_at=audit.started_at,
             strategy=self._strategy.name,
-            held=len(kept) if len(kept) > allowed else 0,
+            held=len(kept) if why else 0,
         )
-        if audit.held:
-            said += f"; {len(kept)} deletions are held until somebody releases them"
+        if why:
+            said += f"; {len(kept)} deletions are held until somebody releases them: {why}"
             LOG.error("audit of %s: %s", task.region, said)
             notes = (Note("held", said, task.region),)
             changes = Changes(audit=audit, notes=notes, counts=mismatches)
-            return changes, self._again(settings.audit_interval, said)
+            return changes, self._again(self._settings.audit_interval, said)
         seen = _Seen(task.region)
         for finding in kept:
             if finding.what is FindingKind.GONE:
-                seen.ask(TaskKind.IMAGE, finding.image_id, task.region, "home no longer lists it")
+                # As if a hint had come: the image task may now find that it is gone.
+                why = "home no longer lists it"
+                seen.ask(TaskKind.IMAGE, finding.image_id, task.region, why, Priority.HINT)
             else:
                 seen.ask(TaskKind.REPLICA, finding.image_id, task.region, finding.detail)
         seen.notes.append(Note("audit", said, task.region))
         changes = dataclasses.replace(_changes(seen, audit), settled=DELETING, counts=mismatches)
-        return changes, self._again(settings.audit_interval, said)
+        return changes, self._again(self._settings.audit_interval, said)
+
+    def _guard(self, audit: Audit, deletions: int) -> str | None:
+        """Why so many deletions need a human, in words; None: they need none (P4)."""
+        if not deletions:
+            return None
+        if not audit.seen:
+            return "the region lists no image at all"
+        known = self._baselines.known(audit.region)
+        if deletions >= known > 1:
+            return f"these are all of the {known} that were known"
+        allowed = max(self._settings.guard_images, known * self._settings.guard_percent / 100)
+        return f"no more than {allowed:g} need no human" if deletions > allowed else None
 
     def _again(self, seconds: float, said: str) -> Again:
         return Again(seconds * (0.9 + 0.2 * self._random()), said)
@@ -364,10 +387,12 @@ class Reconciler:
 
 def _corrupt(image: Image, placed: Placed) -> bool:
     """True if the region itself says that a replica has other bytes than home's image."""
-    home = placed.image
-    if not image.has_data or not home.os_hash_value:
+    home, theirs = placed.image.os_hash_value, image.os_hash_value or ""
+    if not image.has_data or not home:
         return False
-    return image.size != home.size or image.os_hash_value != home.os_hash_value
+    if image.size != placed.image.size:
+        return True
+    return len(theirs) == len(home) and theirs != home  # another length: another algorithm
 
 
 def _changes(seen: _Seen, audit: Audit | None = None) -> Changes:
@@ -411,6 +436,8 @@ def _listing(service: ImageService, after: str | None) -> Iterator[tuple[list[Im
         for hidden, buffer in waiting.items():
             while not buffer and (hidden not in begun or marker[hidden] is not None):
                 page = service.page(hidden=hidden, after=marker[hidden])
+                if page.next is not None and page.next == marker[hidden]:
+                    raise Transient(service.region, "its list of images does not go on")
                 begun.add(hidden)
                 buffer += page.images
                 marker[hidden] = page.next

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import uuid
 from collections.abc import Callable, Sequence
@@ -24,10 +25,20 @@ from glancesync.interfaces import (
     Target,
     Transport,
 )
-from glancesync.model import Done, Image, Outcome, Priority, Replica, Retry, Snooze, Task
+from glancesync.model import (
+    Done,
+    Image,
+    ImageRecord,
+    Outcome,
+    Priority,
+    Replica,
+    Retry,
+    Snooze,
+    Task,
+)
 from glancesync.planner import Action, Op
 from glancesync.retry import snooze_delay
-from glancesync.states import ReplicaState, TaskKind
+from glancesync.states import DeleteMode, ReplicaState, TaskKind
 
 LOG = logging.getLogger(__name__)
 
@@ -46,6 +57,8 @@ class Settings:
     poll: float = 2.0  # first look at something that takes its time
     poll_cap: float = 60.0
     stuck: float = 3600.0
+    delete_mode: DeleteMode = DeleteMode.MIRROR
+    delete_grace: float = 0.0
 
 
 class Replication:
@@ -85,6 +98,9 @@ class Replication:
         """
         try:
             home = self._bundle.home_image(read_home)
+            gone = None if home else self._replicas.image(self._task.image_id)
+            if home is None and (gone is None or gone.present):
+                return self._undecided()
             self._service = self._services(self._task.region)
             for _ in range(MAX_ROUNDS):
                 desired = self._desired(home)
@@ -100,9 +116,12 @@ class Replication:
                     refused=self._refused,
                     force=self._task.force,
                     stuck=self._waited > self._settings.stuck,
+                    delete_mode=self._delete_mode,
                 )
                 if not actions:
                     return self._settled(home, desired, observed)
+                if gone is not None and self._expiry(gone) > self._task.updated_at:
+                    return self._expiring(gone)
                 for action in actions:
                     if self._lost.is_set():
                         raise LeaseLost(f"the lease on {self._task.key} was lost")
@@ -126,6 +145,57 @@ class Replication:
         elif outcome.failed and not clash:
             state = ReplicaState.STALLED
         return dataclasses.replace(self.replica, state=state, last_error=said)
+
+    # -- when home does not have the image --------------------------------------------------------
+
+    def _undecided(self) -> tuple[Changes, Outcome]:
+        """It is not on record that the image is gone.
+
+        A replica is not the one to say so: its task may be days old, and be one of thousands.
+        """
+        said = "home does not have the image; its image task says whether it is gone"
+        asked = self._task.priority <= Priority.USER
+        ask = self._image_task(Priority.USER if asked else Priority.AUDIT)
+        replica = dataclasses.replace(self.replica, state=ReplicaState.PENDING, last_error=said)
+        return Changes(replica=replica, asks=(ask,)), Done(said)
+
+    def _image_task(self, priority: int) -> Ask:
+        return Ask(TaskKind.IMAGE, self._task.image_id, priority=priority, actor=self._task.actor)
+
+    @functools.cached_property
+    def _delete_mode(self) -> DeleteMode:
+        modes = {region.name: region.delete_mode for region in self._replicas.regions()}
+        return modes.get(self._task.region) or self._settings.delete_mode
+
+    def _expiry(self, gone: ImageRecord) -> float:
+        """When the grace period ends; as it was first said, whatever the option says by now."""
+        if self.replica.expires_at is not None:
+            return self.replica.expires_at
+        return gone.changed_at + self._settings.delete_grace
+
+    def _expiring(self, gone: ImageRecord) -> tuple[Changes, Outcome]:
+        until = self._expiry(gone)
+        said = "the home image is gone; the grace period is not over"
+        notes = () if self.replica.expires_at else (self._note("expiring"),)
+        replica = dataclasses.replace(
+            self.replica, state=ReplicaState.EXPIRING, expires_at=until, last_error=None
+        )
+        left = until - self._task.updated_at
+        return Changes(replica=replica, notes=notes), Snooze(left, said, wanted=False)
+
+    def _left_there(self, observed: Image) -> str:
+        """In words, what was left in the region, and why."""
+        if not self.replica.made or self.replica.state is ReplicaState.DELETED:
+            return "left there as it was: it was not made by glance-sync"
+        if self._refused:
+            did = f"left there, as the region refused to change its {', '.join(self._refused)}"
+        elif self._delete_mode is DeleteMode.KEEP:
+            did = "left there as it was"
+        else:
+            did = "left there, hidden" if observed.os_hidden else "left there, deactivated"
+        return f"{did} (delete_mode {self._delete_mode})"
+
+    # -- what it works on -------------------------------------------------------------------------
 
     @property
     def _replica_id(self) -> str:
@@ -305,7 +375,11 @@ class Replication:
         )
         self._service.delete(self._replica_id)
         copied_wrong = arrived and observed is not None and observed.has_data and home is not None
-        self._record(state=ReplicaState.FAILED if copied_wrong else ReplicaState.PENDING)
+        self._record(
+            bytes_done=0,
+            synced_at=None,
+            state=ReplicaState.FAILED if copied_wrong else ReplicaState.PENDING,
+        )
         if copied_wrong:
             raise Corrupt(self._task.region, f"the copy was removed: {cause}")
 
@@ -319,7 +393,7 @@ class Replication:
         current = record is not None and record.fingerprint == fingerprint
         asks: tuple[Ask, ...] = ()
         if not current:  # home changed since its image task ran: have that one look again
-            asks = (Ask(TaskKind.IMAGE, self._task.image_id, actor=self._task.actor),)
+            asks = (self._image_task(Priority.AUDIT),)
         replica = dataclasses.replace(
             self.replica,
             state=self._end_state(desired, observed),
@@ -328,9 +402,12 @@ class Replication:
             ),
             baseline=observed.fingerprint() if observed else None,
             refused=dict(self._refused),
-            last_error=None,
+            last_error=self._left_there(observed) if observed and not desired else None,
+            expires_at=None,
         )
-        if observed is None and not self.replica.made:
+        if observed is not None and self.replica.state is ReplicaState.DELETED:
+            replica = dataclasses.replace(replica, made=False)  # ours was deleted
+        elif observed is None and not self.replica.made:
             replica = dataclasses.replace(replica, replica_id=None)
         elif observed is not None and self.replica.replica_id is None:
             replica = dataclasses.replace(replica, replica_id=observed.id)  # adopted, not made

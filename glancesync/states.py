@@ -83,7 +83,16 @@ class ReplicaState(enum.StrEnum):
     STALLED = "stalled"  #: the fast attempts are used up; tried again at long intervals
     EXPIRING = "expiring"  #: the home image is gone; dealt with at the end of the grace period
     DELETED = "deleted"  #: the home image is gone, and so is the replica
-    RELEASED = "released"  #: the home image is gone; the replica stays: not ours, or by rule
+    RELEASED = "released"  #: the home image is gone; the replica stays: not ours, or by delete_mode
+
+
+class DeleteMode(enum.StrEnum):
+    """What becomes of a replica that we made when its home image is gone."""
+
+    MIRROR = "mirror"  #: it is deleted
+    DEACTIVATE = "deactivate"  #: it stays, and users can't use it
+    HIDE = "hide"  #: it stays, and users don't find it in lists
+    KEEP = "keep"  #: it stays as it is
 
 
 #: Not as it should be, whether or not a task works on it.

@@ -25,7 +25,7 @@ from glancesync.reconciler import AuditSettings, Reconciler
 from glancesync.regions.services import CatalogServices
 from glancesync.replication import Settings
 from glancesync.retry import RetryPolicy
-from glancesync.states import TaskKind
+from glancesync.states import DeleteMode, TaskKind
 from glancesync.transports.loader import load as load_transports
 from glancesync.transports.settings import TransferSettings
 from glancesync.worker import Spawn, Worker, WorkerSettings
@@ -135,6 +135,8 @@ def executor(conf: cfg.ConfigOpts, journal: Journal, services: CatalogServices) 
             preserve=conf.preserve_properties,
             poll=conf.import_poll_interval,
             stuck=conf.stuck_timeout,
+            delete_mode=DeleteMode(conf.delete_mode),
+            delete_grace=conf.delete_grace,
         ),
         random.random,
         {TaskKind.WATCH: reconciler.watch, TaskKind.AUDIT: reconciler.audit},

@@ -37,6 +37,7 @@ def replica(view: ReplicaView) -> dict[str, Any]:
         "attempt": view.attempt,
         "next_try_at": moment(view.next_try_at),
         "synced_at": moment(own.synced_at),
+        "expires_at": moment(own.expires_at),
         "updated_at": moment(own.updated_at),
     }
 
@@ -93,7 +94,6 @@ def audit(one: Audit) -> dict[str, Any]:
         "drifted": one.drifted,
         "missing": one.missing,
         "held": one.held,
-        "released": one.released,
         "watched_to": one.watched_to,
     }
 
@@ -118,6 +118,7 @@ def region(one: Region) -> dict[str, Any]:
         "maintenance": one.maintenance,
         "labels": dict(one.labels),
         "limits": dict(one.limits),
+        "delete_mode": one.delete_mode,
         "breaker": one.breaker.value,
         "probed_in": max(0.0, round(one.broken_for, 3)) if one.broken_for is not None else None,
         "failures": one.failures,

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 
 import sqlalchemy as sa
 
-from glancesync.interfaces import Placed
+from glancesync.interfaces import Ask, Placed
 from glancesync.journal import rows
 from glancesync.journal.database import now
 from glancesync.journal.schema import audit as a
@@ -16,8 +16,8 @@ from glancesync.journal.schema import image as i
 from glancesync.journal.schema import region as g
 from glancesync.journal.schema import replica as r
 from glancesync.journal.schema import task as t
-from glancesync.model import Audit, Finding, ImageRecord
-from glancesync.states import ENDED, FindingKind, ReplicaState
+from glancesync.model import Actor, Audit, Finding, ImageRecord
+from glancesync.states import DELETING, ENDED, FindingKind, ReplicaState, TaskKind
 
 _HERE = sa.and_(r.c.replica_id.is_not(None), r.c.state.not_in(sorted(ENDED)))
 # Also the deleted: a request to create one that was long under way may arrive afterwards.
@@ -34,15 +34,12 @@ def every(connection: sa.Connection) -> list[Audit]:
 
 
 def save(connection: sa.Connection, audit: Audit) -> None:
-    """Write how far a pass has come; what others write, ``watched_to``, stays.
-
-    When it ends, the human's word is used up.
-    """
+    """Write how far a pass has come; what others write, ``watched_to``, stays."""
     _ensure(connection, audit.region)
     values = dataclasses.asdict(audit)
-    del values["watched_to"], values["released"]
+    del values["watched_to"]
     if audit.started_at is not None and not audit.running:
-        values |= {"finished_at": now(), "took": now() - a.c.started_at, "released": 0}
+        values |= {"finished_at": now(), "took": now() - a.c.started_at}
     connection.execute(sa.update(a).where(a.c.region == audit.region).values(values))
 
 
@@ -57,12 +54,37 @@ def _ensure(connection: sa.Connection, region: str) -> None:
         connection.execute(sa.insert(a).values(dataclasses.asdict(Audit(region))))
 
 
-def release(connection: sa.Connection, region: str) -> int:
-    """Let as many deletions through as the region's audit holds back; return how many."""
-    connection.execute(
-        sa.update(a).where(a.c.region == region, a.c.held > 0).values(released=a.c.held)
+def release(connection: sa.Connection, audit: Audit) -> list[Finding]:
+    """The deletions that a pass holds back: held no longer, and forgotten as findings.
+
+    None if there are none, or if that pass is not the last one any more.
+    """
+    ended = [a.c.finished_at == audit.finished_at, a.c.finished_at >= a.c.started_at]
+    done = connection.execute(
+        sa.update(a).where(a.c.region == audit.region, a.c.held > 0, *ended).values(held=0)
     )
-    return get(connection, region).released
+    if not done.rowcount:
+        return []
+    seen = [
+        f.c.region == audit.region,
+        f.c.what.in_(sorted(DELETING)),
+        f.c.found_at <= audit.finished_at,
+    ]
+    held = [rows.finding(row) for row in connection.execute(sa.select(f).where(*seen))]
+    connection.execute(sa.delete(f).where(*seen))
+    return held
+
+
+def task_of(finding: Finding, actor: Actor) -> Ask:
+    """The task of a deletion that ``actor`` lets through. It looks before it deletes."""
+    gone = finding.what is FindingKind.GONE
+    return Ask(
+        TaskKind.IMAGE if gone else TaskKind.REPLICA,
+        finding.image_id,
+        "" if gone else finding.region,
+        actor=actor,
+        urgent=True,
+    )
 
 
 # -- findings -------------------------------------------------------------------------------------

@@ -101,11 +101,16 @@ class Journal:
         self._wake()
 
     @_retried
-    def ask(self, asks: Sequence[Ask], note: str) -> None:
-        """Record that somebody asked for these tasks, and why."""
+    def ask(self, asks: Sequence[Ask], note: str, *, expire: bool = False) -> None:
+        """Record that somebody asked for these tasks, and why.
+
+        :param expire: the grace period of the replicas asked for ends now, if it had begun
+        """
         with self.database.write() as connection:
             queue.ask(connection, asks)
             for one in asks:
+                if expire:
+                    replicas.expire(connection, one.image_id, one.region)
                 events.add(connection, one.image_id, [Note("asked", note, one.region)], one.actor)
         self._wake()
 
@@ -316,17 +321,20 @@ class Journal:
         self._wake()
 
     @_retried
-    def release_audit(self, region: str, actor: Actor) -> int:
-        """Let the deletions through that a region's audit holds back; return how many."""
+    def release_audit(self, audit: Audit, actor: Actor) -> int:
+        """Let the deletions through that a pass has held back, and no others; return how many.
+
+        :param audit: that pass, as whoever releases them has seen it
+        """
         with self.database.write() as connection:
-            count = audits.release(connection, region)
-            if count:
-                queue.make_due(connection, TaskKind.AUDIT, [region])
-                said = f"{count} deletions released"
-                events.add(connection, "", [Note("asked", said, region)], actor)
-        if count:
+            held = audits.release(connection, audit)
+            queue.ask(connection, [audits.task_of(one, actor) for one in held])
+            for one in held:
+                note = Note("asked", f"deletion released: {one.detail}", audit.region)
+                events.add(connection, one.image_id, [note], actor)
+        if held:
             self._wake()
-        return count
+        return len(held)
 
     # -- what people ask --------------------------------------------------------------------------
 

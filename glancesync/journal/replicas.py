@@ -75,12 +75,20 @@ def make_pending(connection: sa.Connection, image_id: str, regions: Iterable[str
     for region in regions:
         if region not in known:
             save(connection, Replica(image_id, region))
-        elif known[region].state is not ReplicaState.COPYING:
+        elif known[region].state not in (ReplicaState.COPYING, ReplicaState.EXPIRING):
             connection.execute(
                 sa.update(r)
                 .where(r.c.image_id == image_id, r.c.region == region)
                 .values(state=ReplicaState.PENDING.value, updated_at=now())
             )
+
+
+def expire(connection: sa.Connection, image_id: str, region: str) -> None:
+    """End the grace period of those replicas that expire, in a region or ("") in all."""
+    which = [r.c.image_id == image_id, r.c.state == ReplicaState.EXPIRING.value]
+    if region:
+        which.append(r.c.region == region)
+    connection.execute(sa.update(r).where(*which).values(expires_at=now(), updated_at=now()))
 
 
 def progress(

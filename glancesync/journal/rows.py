@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from glancesync.model import Actor, Audit, Event, Finding, ImageRecord, Region, Replica, Task
-from glancesync.states import FindingKind, ReplicaState, TaskKind, TaskState
+from glancesync.states import DeleteMode, FindingKind, ReplicaState, TaskKind, TaskState
 
 Row = sa.Row[Any]
 
@@ -54,6 +54,8 @@ def region(row: Row) -> Region:
     data = dict(row._mapping)
     data["labels"] = json.loads(data["labels"])
     data["limits"] = json.loads(data["limits"])
+    if data["delete_mode"] is not None:
+        data["delete_mode"] = DeleteMode(data["delete_mode"])
     del data["broken_until"]
     return Region(**data)
 

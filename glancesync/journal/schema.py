@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
-from glancesync.states import FindingKind, ReplicaState, TaskKind, TaskState
+from glancesync.states import DeleteMode, FindingKind, ReplicaState, TaskKind, TaskState
 
 metadata = sa.MetaData(
     naming_convention={
@@ -53,7 +53,7 @@ Text = Words(sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql"))  # its TEXT en
 
 def _in(
     column: str,
-    values: type[TaskState] | type[ReplicaState] | type[TaskKind] | type[FindingKind],
+    values: type[TaskState | ReplicaState | TaskKind | FindingKind | DeleteMode],
 ) -> str:
     return f"{column} IN ({', '.join(repr(v.value) for v in values)})"
 
@@ -113,6 +113,7 @@ replica = _table(
     sa.Column("refused", Text, nullable=False),
     sa.Column("last_error", Text),
     sa.Column("synced_at", Time),
+    sa.Column("expires_at", Time),
     sa.Column("updated_at", Time, nullable=False),
     sa.UniqueConstraint("region", "replica_id"),
     sa.CheckConstraint(_in("state", ReplicaState), name="state"),
@@ -175,6 +176,7 @@ region = _table(
     sa.Column("last_error", Text),
     sa.Column("failures", sa.Integer, nullable=False),
     sa.Column("broken_until", Time),
+    sa.CheckConstraint(_in("delete_mode", DeleteMode), name="delete_mode"),
 )
 
 audit = _table(
@@ -190,7 +192,6 @@ audit = _table(
     sa.Column("drifted", sa.BigInteger, nullable=False),
     sa.Column("missing", sa.BigInteger, nullable=False),
     sa.Column("held", sa.BigInteger, nullable=False),
-    sa.Column("released", sa.BigInteger, nullable=False),
 )
 
 finding = _table(

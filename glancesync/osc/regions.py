@@ -12,6 +12,7 @@ from glancesync.osc import commands
 from glancesync.osc.client import Json
 from glancesync.osc.columns import Gist, Maybe, Moment, Pairs, Words
 from glancesync.osc.standing import openness
+from glancesync.states import DeleteMode
 
 
 class ListRegions(commands.Lister):
@@ -29,7 +30,7 @@ class ListRegions(commands.Lister):
             {**_fields(one), "last_error": Gist(one["last_error"], one["name"])}
             for one in self.sync.regions()
         ]
-        columns = ["name", "state", "task_limit", "labels", "last_error"]
+        columns = ["name", "state", "task_limit", "delete_mode", "labels", "last_error"]
         if parsed_args.long:
             columns += ["url", "enabled", "maintenance", "in_catalog", "seen_at"]
         return (
@@ -39,7 +40,7 @@ class ListRegions(commands.Lister):
 
 
 class SetRegion(commands.ShowOne):
-    """Open or close a region, limit its tasks, label it
+    """Open or close a region, limit its tasks, say what is left there, label it
 
     Work for a region that is disabled or in maintenance is kept until it is open again.
     """
@@ -73,6 +74,15 @@ class SetRegion(commands.ShowOne):
         )
         limit.add_argument(
             "--no-limit-tasks", action="store_true", help="Go back to the server's own limit"
+        )
+        mode = parser.add_mutually_exclusive_group()
+        mode.add_argument(
+            "--delete-mode",
+            choices=[one.value for one in DeleteMode],
+            help="What becomes of the region's replica when the home image is gone",
+        )
+        mode.add_argument(
+            "--no-delete-mode", action="store_true", help="Go back to the server's own delete mode"
         )
         parser.add_argument(
             "--label",
@@ -109,6 +119,8 @@ def _changes(region: Json, wanted: argparse.Namespace) -> Json:
         changes["limits"] = {key: n for key, n in region["limits"].items() if key != "tasks"}
     elif wanted.limit_tasks is not None:
         changes["limits"] = {**region["limits"], "tasks": wanted.limit_tasks}
+    if wanted.no_delete_mode or wanted.delete_mode:
+        changes["delete_mode"] = wanted.delete_mode
     if wanted.no_label or wanted.labels:
         kept = {} if wanted.no_label else region["labels"]
         changes["labels"] = {**kept, **(wanted.labels or {})}
@@ -123,6 +135,7 @@ def _fields(region: Json) -> Json:
         "maintenance": region["maintenance"],
         "in_catalog": region["present"],
         "task_limit": Maybe(region["limits"].get("tasks")),
+        "delete_mode": Maybe(region["delete_mode"]),
         "labels": Pairs(region["labels"]),
         "url": region["url"],
         "seen_at": Moment(region["seen_at"]),

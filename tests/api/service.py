@@ -5,6 +5,7 @@ Only Keystone is missing: what it would say of a token is given by ``TOKENS``.
 """
 
 import contextlib
+import dataclasses
 import pathlib
 import tempfile
 from typing import Any
@@ -20,8 +21,19 @@ from glancesync.conf import load
 from glancesync.interfaces import Ask, Changes
 from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
-from glancesync.model import Actor, Done, ImageRecord, Priority, Replica, Retry, Task
-from glancesync.states import ReplicaState, TaskKind
+from glancesync.model import (
+    Actor,
+    Again,
+    Audit,
+    Done,
+    Finding,
+    ImageRecord,
+    Priority,
+    Replica,
+    Retry,
+    Task,
+)
+from glancesync.states import FindingKind, ReplicaState, TaskKind
 from tests.journals import record
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -158,6 +170,23 @@ class Estate(Empty):
         )
         changes = Changes(image=record, replica=replica, pending=("RegionTwo",))
         self._commit(Done("2 replicas to bring up to date"), changes)
+
+
+class Held(Estate):
+    """An audit of home holds back the deletions of A1 and B1."""
+
+    def fill(self) -> None:
+        super().fill()
+        self.journal.ask([Ask(TaskKind.AUDIT, "", "RegionOne")], "test")
+        (task,) = self.journal.claim("host:1", lease=36000, limit=1, regions={"RegionOne"})
+        findings = tuple(
+            Finding("RegionOne", FindingKind.GONE, image_id, detail=name)
+            for image_id, name in ((A1, "näme"), (B1, "b1"))
+        )
+        begun = Audit("RegionOne", started_at=task.updated_at, seen=1, missing=2)
+        ended = dataclasses.replace(begun, finished_at=task.updated_at, held=2)
+        self.journal.commit(task, Changes(audit=begun, findings=findings))
+        self.journal.commit(task, Changes(audit=ended), Again(36000, "2 held"))
 
 
 class Gone(Estate):

@@ -2,7 +2,8 @@
 """A local HTTP server that lists images like a Glance, by page, or breaks off as one does.
 
 The lists of a real Glance are compared with in ``tests/functional/test_audits.py``; here every
-page, and every way for it not to come, can be chosen.
+page, and every way for it not to come, can be chosen. It can also lie, which no real one does when
+told to; and it shows, changes and deletes an image, but takes and gives no data.
 """
 
 import hashlib
@@ -56,6 +57,10 @@ class ListingGlance:
         self.break_off_after: int | None = None  # lists answered before they become 500
         self.retry_after: str | None = None  # every answer is 503 with this Retry-After
         self.forget_next = False  # pages look like the last one
+        self.same_page_for_ever = False
+        self.lists_nothing = False  # 200, and no image
+        self.admin = True  # else private images are hidden from us, in lists and by id
+        self.deleted: list[str] = []
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         threading.Thread(
@@ -78,7 +83,7 @@ class ListingGlance:
 
     # -- inside the server ------------------------------------------------------------------------
 
-    def _answer(self, path: str) -> tuple[int, dict[str, Any]]:
+    def _answer(self, method: str, path: str, data: Any) -> tuple[int, dict[str, Any]]:
         url = urllib.parse.urlsplit(path)
         self.asked.append(path)
         parts = url.path.strip("/").split("/")
@@ -87,13 +92,41 @@ class ListingGlance:
             if theirs is None:
                 return 404, {}
             return 200, {"members": [{"member_id": k, "status": v} for k, v in theirs.items()]}
+        if parts[1] == "tasks":
+            return (200, {"tasks": []}) if self.admin else (403, {})
+        if len(parts) > 2:
+            return self._one(method, parts[2], parts[3:], data)
         if self.break_off_after is not None:
             if self.break_off_after == 0:
                 return 500, {}
             self.break_off_after -= 1
         return self._list(dict(urllib.parse.parse_qsl(url.query)))
 
+    def _visible(self, image: dict[str, Any]) -> bool:
+        return self.admin or image["visibility"] == "public"
+
+    def _one(
+        self, method: str, image_id: str, action: list[str], data: Any
+    ) -> tuple[int, dict[str, Any]]:
+        image = self.images.get(image_id)
+        if image is None or not self._visible(image):
+            return 404, {}
+        if action == ["actions", "deactivate"]:
+            image["status"] = "deactivated"
+            return 204, {}
+        if method == "DELETE":
+            del self.images[image_id]
+            self.deleted.append(image_id)
+            return 204, {}
+        for op in data or []:
+            image[op["path"].removeprefix("/")] = op["value"]
+        return 200, image
+
     def _list(self, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
+        if "id" in query:
+            wanted = self.images.get(query["id"].removeprefix("in:"))
+            shown = wanted and self._visible(wanted) and not self.lists_nothing
+            return 200, {"images": [wanted] if shown else []}
         hidden = query["os_hidden"] == "true"
         since = query.get("updated_at", "gte:").removeprefix("gte:")
         by_time = query["sort"].startswith("updated_at")
@@ -109,8 +142,14 @@ class ListingGlance:
                 image
                 for image in self.images.values()
                 if image["os_hidden"] is hidden
+                and self._visible(image)
+                and not self.lists_nothing
                 and image["updated_at"] >= since
-                and (marker is None or key(image) > key(self.images[marker]))
+                and (
+                    marker is None
+                    or self.same_page_for_ever
+                    or key(image) > key(self.images[marker])
+                )
             ),
             key=key,
         )
@@ -124,16 +163,23 @@ class ListingGlance:
         glance = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                status, body = glance._answer(self.path)
-                data = json.dumps(body).encode()
+            wbufsize = -1  # headers and body in one packet
+
+            def _serve(self) -> None:
+                length = int(self.headers.get("Content-Length") or 0)
+                sent = json.loads(self.rfile.read(length)) if length else None
+                status, body = glance._answer(self.command, self.path, sent)
+                data = b"" if status == 204 else json.dumps(body).encode()
                 self.send_response(503 if glance.retry_after else status)
                 if glance.retry_after:
                     self.send_header("Retry-After", glance.retry_after)
-                self.send_header("Content-Type", "application/json")
+                if data:
+                    self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
+
+            do_GET = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815
 
             def log_message(self, *args: object) -> None:
                 pass

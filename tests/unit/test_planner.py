@@ -29,7 +29,7 @@ from glancesync.planner import (
     plan,
 )
 from glancesync.replication import MAX_ROUNDS
-from glancesync.states import ReplicaState
+from glancesync.states import DeleteMode, ReplicaState
 
 ID = "11111111-2222-3333-4444-555555555555"
 HOME = Image(
@@ -46,10 +46,12 @@ HOME = Image(
     os_hash_value="h",
 )
 OURS = Replica(ID, "A", replica_id=ID, made=True)
+FINISHED = dataclasses.replace(OURS, synced_at=1.0)
 THEIRS = Replica(ID, "A", replica_id=ID)
 DELETED = dataclasses.replace(OURS, state=ReplicaState.DELETED)
 QUEUED = dataclasses.replace(HOME, status="queued", size=None, os_hash_value=None)
 OTHER_BYTES = dataclasses.replace(HOME, os_hash_value="other")
+HIDDEN = Patch((Op("replace", "os_hidden", True),))
 UNPROTECT = Patch((Op("replace", "protected", False),))
 GONE = "the home image is deleted"
 WRONG = "its bytes differ from the home image's"
@@ -187,6 +189,37 @@ def clash(reason: str) -> Clash:
         # deleted, and there again: a request of ours that was long under way, or somebody else's
         (None, QUEUED, DELETED, {}, [Delete(GONE)]),
         (None, HOME, DELETED, {}, []),
+        # deleted at home, and the region keeps something
+        (None, HOME, FINISHED, {"delete_mode": DeleteMode.MIRROR}, [Delete(GONE)]),
+        (None, HOME, FINISHED, {"delete_mode": DeleteMode.DEACTIVATE}, [Deactivate()]),
+        (None, HOME, FINISHED, {"delete_mode": DeleteMode.HIDE}, [HIDDEN]),
+        (None, HOME, FINISHED, {"delete_mode": DeleteMode.KEEP}, []),
+        (None, but(protected=True), FINISHED, {"delete_mode": DeleteMode.HIDE}, [HIDDEN]),
+        (None, but(status="deactivated"), FINISHED, {"delete_mode": DeleteMode.DEACTIVATE}, []),
+        (None, but(os_hidden=True), FINISHED, {"delete_mode": DeleteMode.HIDE}, []),
+        (
+            None,
+            HOME,
+            FINISHED,
+            {"delete_mode": DeleteMode.DEACTIVATE, "refused": {"status"}},
+            [],
+        ),
+        (None, HOME, FINISHED, {"delete_mode": DeleteMode.HIDE, "refused": {"os_hidden"}}, []),
+        *[
+            case
+            for mode in DeleteMode
+            for case in [
+                (None, HOME, THEIRS, {"delete_mode": mode, "force": True}, []),
+                (None, None, FINISHED, {"delete_mode": mode}, []),
+                # a copy that was never finished
+                (None, HOME, OURS, {"delete_mode": mode}, [Delete(GONE)]),
+                (None, QUEUED, FINISHED, {"delete_mode": mode}, [Delete(GONE)]),
+                (None, but(QUEUED, status="saving"), OURS, {"delete_mode": mode}, [Delete(GONE)]),
+                # of the home image nothing is known to be gone
+                (HOME, HOME, FINISHED, {"delete_mode": mode}, []),
+                (HOME, OTHER_BYTES, FINISHED, {"delete_mode": mode}, [Delete(WRONG)]),
+            ]
+        ],
         # metadata
         *[
             (but(**{name: value}), HOME, OURS, {}, [Patch((Op("replace", name, value),))])
@@ -453,7 +486,12 @@ REFUSES = st.frozensets(
 )
 
 
-def run(model: RegionModel, preserve: Sequence[str], force: bool) -> tuple[Sequence[Action], int]:
+def run(
+    model: RegionModel,
+    preserve: Sequence[str],
+    force: bool,
+    mode: DeleteMode = DeleteMode.MIRROR,
+) -> tuple[Sequence[Action], int]:
     """As the executor does it; the last plan, and the rounds it took."""
     for rounds in range(MAX_ROUNDS):
         actions = plan(
@@ -463,6 +501,7 @@ def run(model: RegionModel, preserve: Sequence[str], force: bool) -> tuple[Seque
             preserve=preserve,
             refused=model.refused,
             force=force,
+            delete_mode=mode,
         )
         note(f"{model.image}\n  -> {actions}")
         if not actions or isinstance(actions[0], Wait | Clash):
@@ -532,6 +571,45 @@ def test_any_replica_converges_and_nothing_else_is_touched(
                 assert home.members.get(project) == end.members.get(project)
     if "status" not in refuses:
         assert end.status == home.status
+
+
+@settings(max_examples=300, deadline=None)
+@given(OBSERVED, st.booleans(), st.booleans(), st.sampled_from(DeleteMode), REFUSES, st.booleans())
+def test_what_is_left_when_the_home_image_is_gone(
+    observed: Image | None,
+    made: bool,
+    finished: bool,
+    mode: DeleteMode,
+    refuses: frozenset[str],
+    force: bool,
+) -> None:
+    replica = Replica(ID, "A", replica_id=ID, made=made, synced_at=1.0 if finished else None)
+    model = RegionModel(None, observed, replica, refuses)
+    last, _ = run(model, [], force, mode)
+    end = model.image
+    assert last == []
+    if not made or observed is None:
+        assert end == observed, "what we did not make is not touched, whatever the mode"
+    elif mode is DeleteMode.MIRROR or not (finished and observed.has_data):
+        assert end is None
+    else:
+        assert end is not None
+        assert model.deletions == []
+        changed = {
+            field.name
+            for field in dataclasses.fields(end)
+            if getattr(end, field.name) != getattr(observed, field.name)
+        }
+        assert (
+            changed
+            <= {
+                DeleteMode.DEACTIVATE: {"status"},
+                DeleteMode.HIDE: {"os_hidden"},
+                DeleteMode.KEEP: set[str](),
+            }[mode]
+        )
+        assert mode is not DeleteMode.DEACTIVATE or end.status != "active" or "status" in refuses
+        assert mode is not DeleteMode.HIDE or end.os_hidden or "os_hidden" in refuses
 
 
 @settings(deadline=None)

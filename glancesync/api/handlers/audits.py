@@ -5,6 +5,7 @@ from __future__ import annotations
 from glancesync.api import views
 from glancesync.api.call import Answer, Call
 from glancesync.api.schemas import NO_QUERY
+from glancesync.api.schemas import audits as schemas
 from glancesync.errors import BadRequest
 from glancesync.model import Audit
 
@@ -36,13 +37,18 @@ def run(call: Call) -> Answer:
 def release(call: Call) -> Answer:
     """``POST /v1/audits/{region}/release``: let the deletions through that are held.
 
-    A new pass begins. It deletes as many as were held when this was called; more are held again.
+    Those of the last pass and no others; with ``finished_at``, only if that still is the last.
     """
     call.allow("glancesync:audits:release")
+    body = call.body(schemas.RELEASE, optional=True)
     audit = _audit(call)
-    if not call.journal.release_audit(audit.region, call.actor):
+    seen = body.get("finished_at", views.moment(audit.finished_at))
+    if seen != views.moment(audit.finished_at) or audit.running:
+        raise BadRequest(f"the audit of {audit.region} has gone on since; look again", 409)
+    count = call.journal.release_audit(audit, call.actor)
+    if not count:
         raise BadRequest(f"the audit of {audit.region} holds nothing back", 409)
-    return 202, {"audit": views.audit(_audit(call))}
+    return 202, {"audit": views.audit(_audit(call)), "released": count}
 
 
 def _audit(call: Call) -> Audit:

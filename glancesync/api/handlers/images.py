@@ -37,7 +37,7 @@ def sync(call: Call) -> Answer:
     """``POST /v1/images/{id}/sync``: look at the image now, in some regions or in all it goes to.
 
     ``force``: an image of the same id in a region that glancesync did not make and that differs
-    may be replaced.
+    may be replaced. A grace period that runs since home's image was deleted ends.
     """
     call.allow("glancesync:images:sync")
     image_id = _image_id(call)
@@ -59,7 +59,7 @@ def sync(call: Call) -> Answer:
         Ask(kind, image_id, name, Priority.USER, call.actor, urgent=True, force=force)
         for name in regions or [""]
     ]
-    call.journal.ask(asks, "sync" + (" with force" if force else ""))
+    call.journal.ask(asks, "sync" + (" with force" if force else ""), expire=True)
     return 202, {"image_id": image_id, "regions": regions or None, "force": force}
 
 

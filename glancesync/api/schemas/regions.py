@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from glancesync.states import DeleteMode
+
 _LABEL = {"type": "string", "maxLength": 255}
 
 UPDATE: dict[str, Any] = {
@@ -22,5 +24,6 @@ UPDATE: dict[str, Any] = {
             "additionalProperties": False,
             "properties": {"tasks": {"type": "integer", "minimum": 1, "maximum": 10000}},
         },
+        "delete_mode": {"enum": [*(mode.value for mode in DeleteMode), None]},
     },
 }

@@ -109,7 +109,6 @@ def create() -> None:
         sa.Column("drifted", sa.BigInteger(), nullable=False),
         sa.Column("missing", sa.BigInteger(), nullable=False),
         sa.Column("held", sa.BigInteger(), nullable=False),
-        sa.Column("released", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("region", name=op.f("pk_audit")),
         **TABLE,
     )
@@ -178,6 +177,10 @@ def create() -> None:
         sa.Column("last_error", TEXT, nullable=True),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("broken_until", sa.Double(), nullable=True),
+        sa.CheckConstraint(
+            "delete_mode IN ('mirror', 'deactivate', 'hide', 'keep')",
+            name=op.f("ck_region_delete_mode"),
+        ),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_region")),
         **TABLE,
     )
@@ -196,6 +199,7 @@ def create() -> None:
         sa.Column("refused", TEXT, nullable=False),
         sa.Column("last_error", TEXT, nullable=True),
         sa.Column("synced_at", sa.Double(), nullable=True),
+        sa.Column("expires_at", sa.Double(), nullable=True),
         sa.Column("updated_at", sa.Double(), nullable=False),
         sa.CheckConstraint(
             "state IN ('pending', 'copying', 'waiting', 'in_sync', 'partial', 'conflict', 'failed', 'stalled', 'expiring', 'deleted', 'released')",
