@@ -27,7 +27,7 @@ class Breaker:
         """
         if isinstance(error, Throttled):
             return min(error.retry_after or self.pause, self.cap)
-        if failures < self.threshold:
+        if failures < self.threshold or not counts(error):
             return None
         return min(self.cap, self.pause * 2.0 ** min(failures - self.threshold, 32))
 

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the journal keeps about regions: the catalog's word, the operator's, and the breaker."""
+
+import dataclasses
+import threading
+
+import pytest
+
+from glancesync.breaker import Breaker
+from glancesync.errors import Credential, Refused, RegionError, Throttled, Transient
+from glancesync.journal.journal import Journal
+from glancesync.model import Region
+from glancesync.states import TaskKind
+
+BREAKER = Breaker(threshold=3, pause=10, cap=60)
+
+
+def region(journal: Journal, name: str = "A") -> Region:
+    found = journal.region(name)
+    assert found is not None
+    return found
+
+
+def note(journal: Journal, error: RegionError | None, times: int = 1) -> Region:
+    for _ in range(times):
+        journal.note_region("A", error, BREAKER)
+    return region(journal)
+
+
+DOWN = Transient("A", "could not list: HTTP 502 ☠")
+
+
+def test_a_breaker_opens_at_the_threshold_and_its_pause_doubles_to_a_cap(journal: Journal) -> None:
+    ill = note(journal, DOWN, times=2)
+    assert (ill.failures, ill.broken_for, ill.last_error) == (2, None, str(DOWN))
+    pauses = []
+    for _ in range(5):
+        left = note(journal, DOWN).broken_for
+        assert left is not None
+        pauses.append(left)
+    assert pauses == [pytest.approx(seconds, abs=3) for seconds in (10, 20, 40, 60, 60)]
+    assert region(journal).failures == 7
+
+
+def test_an_answer_closes_it(journal: Journal) -> None:
+    before = region(journal)
+    note(journal, DOWN, times=4)
+    assert note(journal, None) == before
+    assert note(journal, DOWN).broken_for is None, "it counts anew"
+
+
+def test_a_refusal_is_an_answer(journal: Journal) -> None:
+    note(journal, DOWN, times=4)
+    well = note(journal, Refused("A", "HTTP 403"))
+    assert (well.failures, well.broken_for, well.last_error) == (0, None, None)
+
+
+def test_who_asks_for_time_is_given_it_and_is_not_ill(journal: Journal) -> None:
+    asked = note(journal, Throttled("A", "HTTP 429", retry_after=30), times=5)
+    assert asked.failures == 0
+    assert asked.broken_for == pytest.approx(30, abs=3)
+    late = note(journal, Throttled("A", "HTTP 429", retry_after=86400))
+    assert late.broken_for == pytest.approx(60, abs=3), "within limits"
+
+
+def test_a_token_that_is_refused_counts(journal: Journal) -> None:
+    assert note(journal, Credential("A", "HTTP 401"), times=3).broken_for is not None
+
+
+def test_a_region_that_nobody_knows_is_no_error(journal: Journal) -> None:
+    journal.note_region("nowhere", DOWN, BREAKER)
+    journal.note_region("nowhere", None, BREAKER)
+    assert journal.region("nowhere") is None
+
+
+def test_the_breaker_is_the_catalogs_and_the_operators_no_business(journal: Journal) -> None:
+    ill = note(journal, DOWN, times=4)
+    journal.discovered({"A": "http://moved", "E": "http://e"}, "E")
+    journal.update_region("A", {"delete_mode": "keep", "enabled": False})
+    now = region(journal)
+    assert (now.failures, now.last_error) == (ill.failures, ill.last_error)
+    assert (now.url, now.delete_mode, now.enabled) == ("http://moved", "keep", False)
+
+
+def test_what_no_database_holds_is_replaced(journal: Journal) -> None:
+    """A region that answers garbage must not make its own failure unwritable."""
+    ill = note(journal, Transient("A", "said \0 and \ud800 — ☠"))
+    assert ill.last_error == "A: said \ufffd and ? — ☠"
+    assert journal.list_replicas(region="\0", limit=5) == []
+
+
+def test_a_megabyte_of_words(journal: Journal) -> None:
+    assert note(journal, Transient("A", "é" * 500_000)).last_error == "A: " + "é" * 500_000
+
+
+def test_a_catalog_is_recorded_by_many_at_once(journal: Journal) -> None:
+    """Nodes that are started together all find the same new regions."""
+
+    urls = {f"Region {number:02}": "http://x" for number in range(20)}
+    barrier = threading.Barrier(6)
+    new: list[list[str]] = []
+    failed: list[Exception] = []
+
+    def look() -> None:
+        barrier.wait(30)
+        try:
+            new.append(journal.discovered(urls, "Region 00"))
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=look) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failed == []
+    assert sorted(name for names in new for name in names) == sorted(urls), "each is new to one"
+    assert {one.name for one in journal.regions() if one.present} == set(urls)
+    tasks = journal.list_tasks(kinds=[TaskKind.WATCH, TaskKind.AUDIT], limit=1000)
+    assert len(tasks) == 40
+
+
+def test_names_and_labels_of_any_alphabet(journal: Journal) -> None:
+    name = "東京 ☃ 🧊öln"
+    journal.discovered({name: "http://x", "E": "http://e"}, "E")
+    journal.update_region(name, {"labels": {"🧊": "ß"}, "limits": {"tasks": 2}})
+    found = region(journal, name)
+    assert (found.labels, found.limits) == ({"🧊": "ß"}, {"tasks": 2})
+    assert dataclasses.replace(found, name="") in [
+        dataclasses.replace(one, name="") for one in journal.regions()
+    ]
