@@ -46,7 +46,7 @@ def place(
 def test_a_region_never_looked_at(journal: Journal) -> None:
     assert journal.audit("A") == Audit("A")
     assert journal.audits() == []
-    assert journal.release_audit("A", Actor()) == 0
+    assert journal.release_audit(Audit("A", finished_at=5.0), Actor()) == 0
 
 
 def test_a_pass_comes_back_as_far_as_it_was(journal: Journal, task: Task) -> None:
@@ -76,17 +76,24 @@ def test_watch_and_audit_keep_off_each_others_columns(journal: Journal, task: Ta
     assert (found.watched_to, found.marker, found.started_at) == ("2026-01-02T00:00:00Z", "m", 5.0)
 
 
-def test_a_humans_word_counts_for_one_pass(journal: Journal, task: Task) -> None:
-    held = Audit("A", started_at=5.0, finished_at=5.0, held=7)
+def test_a_humans_word_is_for_the_pass_that_was_seen_and_counts_once(
+    journal: Journal, task: Task
+) -> None:
+    began = journal.database.now()
+    held = Audit("A", started_at=began, finished_at=began, held=2)
+    findings = [Finding("A", GONE, image_id(name)) for name in "12"]
+    findings.append(Finding("A", ADOPTABLE, image_id("3"), image_id("x")))
+    journal.commit(task, Changes(audit=held, findings=tuple(findings)))
+    seen = dataclasses.replace(journal.audit("A"), finished_at=journal.database.now())
+    assert journal.release_audit(seen, Actor()) == 0, "not a pass that ended"
     journal.commit(task, Changes(audit=held))
-    assert journal.release_audit("A", Actor("admin")) == 7
-    assert journal.release_audit("A", Actor("admin")) == 7, "saying it twice is no more"
-    running = Audit("A", started_at=journal.database.now() + 99)
-    journal.commit(task, Changes(audit=running))
-    assert journal.audit("A").released == 7, "it is for the pass that runs"
-    journal.commit(task, Changes(audit=dataclasses.replace(running, finished_at=2e9)))
-    assert journal.audit("A").released == 0
-    assert journal.audit("B").released == 0
+    seen = journal.audit("A")
+
+    assert journal.release_audit(seen, Actor("admin")) == 2
+    assert journal.release_audit(seen, Actor("admin")) == 0
+    asked = {one.image_id: one.actor for one in journal.list_tasks()}
+    assert asked == {image_id(name): Actor("admin") for name in "12"}
+    assert [one.what for one in journal.findings("A")] == [ADOPTABLE]
 
 
 # -- findings -------------------------------------------------------------------------------------
