@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping
 
 from glancesync.bundle import Bundle
 from glancesync.counts import Count, Counter, reason
-from glancesync.errors import Corrupt, JournalUnavailable, LeaseLost, RegionError, Transient
-from glancesync.interfaces import Ask, Changes, ImageService, Lost, Note, Queue, Replicas, Services
+from glancesync.errors import Corrupt, JournalUnavailable, LeaseLost, RegionError
+from glancesync.home import observed, read_home
+from glancesync.interfaces import Ask, Changes, Lost, Note, Queue, Replicas, Services
 from glancesync.model import (
     Done,
     Image,
@@ -27,8 +28,7 @@ from glancesync.model import (
     Task,
     priority_for,
 )
-from glancesync.placement.strategies import Strategy
-from glancesync.planner import REFERENCES
+from glancesync.placement.strategies import OFF, Strategy
 from glancesync.replication import Replication, Settings
 from glancesync.retry import RetryPolicy, snooze_delay
 from glancesync.states import ENDED, SETTLED, ReplicaState, TaskKind
@@ -37,9 +37,6 @@ LOG = logging.getLogger(__name__)
 
 #: Runs a task that never ends.
 Periodic = Callable[[Task, Lost], tuple[Changes, Outcome]]
-
-_OFF = "synchronization is off (sync_strategy = None)"
-ABSENT = "absent"  # stands for the fingerprint of a home image that is not there
 
 
 class Executor:
@@ -82,8 +79,8 @@ class Executor:
                 changes, outcome = self._image(task)
             elif task.kind in self._periodic:
                 changes, outcome = self._periodic[task.kind](task, lost)
-            elif not self._strategy.active:
-                changes, outcome = Changes(), Snooze(self._policy.cap, _OFF)
+            elif not self._strategy.active and task.decision is None:
+                changes, outcome = Changes(), Snooze(self._policy.cap, OFF)
                 bundle.leave()
             else:
                 replication = Replication(
@@ -129,7 +126,8 @@ class Executor:
             return Changes(), Done("home no longer has it, yet nobody said so: the audit decides")
         record = observed(task.image_id, image, old)
         if not self._strategy.active:
-            return Changes(image=record), Done(_OFF)
+            # That it is gone is left for an audit to find when there is a strategy again.
+            return Changes(image=record if record.present else None), Done(OFF)
         regions = self._places(task, image, record)
         asks = tuple(
             Ask(
@@ -177,52 +175,3 @@ def behind(replica: Replica | None, record: ImageRecord) -> bool:
     if replica is None or replica.observed_generation < record.generation:
         return True
     return replica.state not in SETTLED | {ReplicaState.WAITING}
-
-
-def read_home(services: Services, image_id: str) -> Image | None:
-    """The home image; None only if home is sure not to have it (P4).
-
-    A 404 alone does not prove it: a proxy in front of Glance says the same.
-    """
-    home: ImageService = services(services.home)
-    image = home.get(image_id)
-    if image is None and not home.confirm_absent(image_id):
-        raise Transient(home.region, f"does not find image {image_id}, yet lists it")
-    return image
-
-
-def observed(image_id: str, image: Image | None, old: ImageRecord | None) -> ImageRecord:
-    """The record of what home answered; a new generation if it differs from the old one."""
-    fingerprint = ABSENT if image is None else image.fingerprint()
-    generation = old.generation if old else 0
-    if old is None or old.fingerprint != fingerprint:
-        generation += 1
-    if image is None:
-        assert old is not None  # noqa: S101 - an image never seen is not recorded
-        return ImageRecord(
-            **{
-                **vars(old),
-                "generation": generation,
-                "fingerprint": fingerprint,
-                "present": False,
-                "status": "deleted",
-            }
-        )
-    references = {
-        name: value if len(value := image.properties.get(name, "")) == len(image.id) else None
-        for name in REFERENCES
-    }
-    return ImageRecord(
-        image_id=image_id,
-        generation=generation,
-        fingerprint=fingerprint,
-        present=True,
-        name=image.name,
-        owner=image.owner,
-        status=image.status,
-        size=image.size,
-        os_hash_value=image.os_hash_value,
-        **references,
-        changed_at=0.0,
-        observed_at=0.0,
-    )

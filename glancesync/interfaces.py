@@ -16,6 +16,7 @@ from glancesync.errors import RegionError
 from glancesync.model import (
     Actor,
     Audit,
+    Decision,
     Finding,
     Image,
     ImageRecord,
@@ -46,7 +47,10 @@ class Clock(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Ask:
-    """A wish for work. On a task that is open already it only raises ``asked``."""
+    """A wish for work. On a task that is open already it only raises ``asked``.
+
+    A ``decision`` is put on the open task, unless there is one already, and does not count.
+    """
 
     kind: TaskKind
     image_id: str
@@ -58,6 +62,7 @@ class Ask:
     force: bool = False
     verify: bool = False
     since: float | None = None  # when it was first wanted; now, unless told
+    decision: Decision | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +81,7 @@ class Changes:
 
     ``pending``: regions in which a replica of the task's image is to be shown as pending.
     ``audit``: all but its ``watched_to``; its times become the database's now when it ends.
+    ``hurry``: replica tasks that wait for this reason are due, as it is no more.
     ``settled``: kinds of findings about the task's region that are dealt with and forgotten.
     """
 
@@ -89,6 +95,7 @@ class Changes:
     notes: tuple[Note, ...] = ()
     asks: tuple[Ask, ...] = ()
     counts: tuple[Count, ...] = ()
+    hurry: str | None = None
 
 
 class Queue(Protocol):
@@ -144,6 +151,9 @@ class Replicas(Protocol):
 
     def replicas_of(self, image_id: str) -> list[Replica]:
         """All records of one image, by region."""
+
+    def holder(self, region: str, replica_id: str) -> str | None:
+        """The home image whose replica in ``region`` has that id there."""
 
     def id_map(self, region: str, image_ids: Collection[str]) -> dict[str, str]:
         """Home id -> id in ``region`` of those images that have a replica there."""

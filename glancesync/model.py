@@ -13,6 +13,7 @@ from typing import Any
 
 from glancesync.states import (
     BreakerState,
+    DecisionKind,
     DeleteMode,
     FindingKind,
     ReplicaState,
@@ -163,6 +164,26 @@ class Replica:
 
 
 @dataclasses.dataclass(frozen=True)
+class Decision:
+    """What a human decided about one replica. It is carried out before any other work on it.
+
+    ``id`` is that of the region's image.
+    """
+
+    what: DecisionKind
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.what.value}:{self.id}"
+
+    @classmethod
+    def parse(cls, text: str) -> Decision:
+        """The decision that reads as ``text``."""
+        what, _, subject = text.partition(":")
+        return cls(DecisionKind(what), subject)
+
+
+@dataclasses.dataclass(frozen=True)
 class Task:
     """A durable unit of work. ``key`` is unique among open tasks."""
 
@@ -173,10 +194,11 @@ class Task:
     region: str  # "" for image tasks
     state: TaskState
     priority: int  # seconds it may wait behind others that are due; smaller is sooner
-    asked: int  # how often it was asked for since it was opened
+    asked: int  # how often it was asked for since it was opened; decisions do not count
     attempt: int  # failed attempts since the last success
     force: bool
     verify: bool  # read the bytes in the region, don't believe its hash
+    decision: Decision | None  # comes first; with nothing else asked for, the task ends with it
     due_at: float
     since: float  # from when on somebody waits for it
     waiting_since: float | None  # first of the snoozes in a row

@@ -148,6 +148,21 @@ def plan(
     return _metadata(desired, observed, preserve, refused)
 
 
+def unfit(home: Image | None, observed: Image | None) -> str | None:
+    """Why an image of a region can't be adopted as the replica of ``home``; None if it can."""
+    if home is None or not home.has_data:
+        return "home has no such image" if home is None else f"home's image is {home.status}"
+    if observed is None:
+        return "there is no such image"
+    if not observed.has_data:
+        return f"it is {observed.status}"
+    if not observed.same_bytes(home):
+        return "its bytes differ from the home image's"
+    if any(getattr(observed, name) != getattr(home, name) for name in FORMATS):
+        return "its format differs from the home image's"
+    return None
+
+
 def _own(desired: Image, preserve: Sequence[str]) -> Image:
     """``desired`` without the properties that belong to the region."""
     return dataclasses.replace(

@@ -13,14 +13,13 @@ a human if there is too much of it (P4).
 from __future__ import annotations
 
 import collections
-import concurrent.futures
 import dataclasses
 import datetime
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from glancesync.counts import Count, Counter
-from glancesync.errors import LeaseLost, Refused, Transient
+from glancesync.errors import LeaseLost, Refused
 from glancesync.executor import behind
 from glancesync.interfaces import (
     Ask,
@@ -34,6 +33,7 @@ from glancesync.interfaces import (
     Replicas,
     Services,
 )
+from glancesync.listing import listing, with_members
 from glancesync.model import (
     Again,
     Audit,
@@ -46,13 +46,11 @@ from glancesync.model import (
     ReplicaView,
     Task,
 )
-from glancesync.placement.strategies import Strategy
+from glancesync.placement.strategies import OFF, Strategy
 from glancesync.states import DELETING, FindingKind, TaskKind
 
 LOG = logging.getLogger(__name__)
 
-_OFF = "synchronization is off (sync_strategy = None)"
-_MEMBER_READS = 8  # at a time, of shared images of one region
 _FIRST_LOOK_BACK = 3600.0  # seconds; what is older, the first audit sees
 
 
@@ -125,11 +123,21 @@ class Reconciler:
 
     def watch(self, task: Task, lost: Lost) -> tuple[Changes, Outcome]:
         """Compare the images that a region says were changed since the last look."""
-        if not self._strategy.active:
-            return Changes(), self._again(self._settings.watch_interval, _OFF)
-        service = self._services(task.region)
         home = task.region == self._services.home
         audit = self._baselines.audit(task.region)
+        if not self._strategy.active:
+            changes = Changes()
+            if home and audit.strategy not in (None, self._strategy.name):
+                # What changes from now on is found by an audit when there is a strategy again.
+                audit = dataclasses.replace(
+                    audit,
+                    strategy=self._strategy.name,
+                    marker=None,
+                    started_at=None if audit.running else audit.started_at,
+                )
+                changes = Changes(audit=audit)
+            return changes, self._again(self._settings.watch_interval, OFF)
+        service = self._services(task.region)
         newest = audit.watched_to or _iso(task.updated_at - _FIRST_LOOK_BACK)
         # Glance's transactions become visible later than their updated_at says.
         since = _iso(_seconds(newest) - 2 * self._settings.watch_interval - 60)
@@ -139,7 +147,7 @@ class Reconciler:
             while True:
                 page = service.page(hidden=hidden, after=after, updated_since=since)
                 newest = max([newest, *page.updated_at])
-                images = _with_members(service, page.images)
+                images = with_members(service, page.images)
                 if home:
                     records = self._baselines.images_by_id(images)
                     seen = self._home(images, records)
@@ -156,14 +164,14 @@ class Reconciler:
         if home and audit.strategy != self._strategy.name and not audit.running:
             asks = (Ask(TaskKind.AUDIT, "", task.region, urgent=True),)
         outcome = self._again(self._settings.watch_interval, f"{changed} changed")
-        return Changes(watched_to=newest, asks=asks), outcome
+        return Changes(watched_to=newest, asks=asks, hurry=OFF if home else None), outcome
 
     # -- everything -------------------------------------------------------------------------------
 
     def audit(self, task: Task, lost: Lost) -> tuple[Changes, Outcome]:
         """Compare all images of a region, from where an interrupted pass had come to."""
         if not self._strategy.active:
-            return Changes(), self._again(self._settings.watch_interval, _OFF)
+            return Changes(), self._again(self._settings.watch_interval, OFF)
         service = self._services(task.region)
         audit = self._baselines.audit(task.region)
         if not audit.running or audit.marker is None:
@@ -172,7 +180,7 @@ class Reconciler:
             )
             self._queue.commit(task, Changes(audit=audit, settled=frozenset(FindingKind)))
         try:
-            for images, upto in _listing(service, audit.marker):
+            for images, upto in listing(service, audit.marker):
                 _still_ours(task, lost)
                 seen = self._compare(task, service, images, audit.marker or "", upto)
                 audit = dataclasses.replace(
@@ -203,7 +211,7 @@ class Reconciler:
     ) -> _Seen:
         """Compare what a region lists between two ids with what is on record there."""
         region = task.region
-        full = _with_members(service, images)
+        full = with_members(service, images)
         if region == self._services.home:
             known = {
                 record.image_id: record for record in self._baselines.present_images(after, upto)
@@ -408,50 +416,6 @@ def _changes(seen: _Seen, audit: Audit | None = None) -> Changes:
 def _still_ours(task: Task, lost: Lost) -> None:
     if lost.is_set():
         raise LeaseLost(f"the lease on {task.key} was lost")
-
-
-def _with_members(service: ImageService, images: Sequence[Image]) -> dict[str, Image | None]:
-    """Id -> image with its members, which listings lack; None if it changed meanwhile."""
-    shared = [image.id for image in images if image.visibility == "shared"]
-    members: dict[str, dict[str, str] | None] = {}
-    if shared:
-        with concurrent.futures.ThreadPoolExecutor(_MEMBER_READS) as pool:
-            members = dict(zip(shared, pool.map(service.members, shared), strict=True))
-    found: dict[str, Image | None] = {}
-    for image in images:
-        theirs = members.get(image.id, {})
-        found[image.id] = None if theirs is None else dataclasses.replace(image, members=theirs)
-    return found
-
-
-def _listing(service: ImageService, after: str | None) -> Iterator[tuple[list[Image], str | None]]:
-    """All images of a region after an id, page by page, hidden ones among the others.
-
-    Each page comes with the id up to which nothing was left out; None with the last.
-    """
-    waiting: dict[bool, list[Image]] = {False: [], True: []}
-    marker: dict[bool, str | None] = {False: after, True: after}
-    begun: set[bool] = set()
-    while True:
-        for hidden, buffer in waiting.items():
-            while not buffer and (hidden not in begun or marker[hidden] is not None):
-                page = service.page(hidden=hidden, after=marker[hidden])
-                if page.next is not None and page.next == marker[hidden]:
-                    raise Transient(service.region, "its list of images does not go on")
-                begun.add(hidden)
-                buffer += page.images
-                marker[hidden] = page.next
-        unfinished = [hidden for hidden in waiting if marker[hidden] is not None]
-        upto = min(
-            (max(image.id for image in waiting[hidden]) for hidden in unfinished), default=None
-        )
-        ready: list[Image] = []
-        for hidden, buffer in waiting.items():
-            ready += [one for one in buffer if upto is None or one.id <= upto]
-            waiting[hidden] = [one for one in buffer if upto is not None and one.id > upto]
-        yield ready, upto
-        if upto is None:
-            return
 
 
 def _iso(seconds: float) -> str:

@@ -12,6 +12,8 @@ from glancesync import choice, planner
 from glancesync.bundle import Bundle
 from glancesync.counts import Count, Counter
 from glancesync.errors import Conflict, Corrupt, LeaseLost, Refused, RegionError, Transient
+from glancesync.home import fingerprint_of
+from glancesync.home import observed as observed_home
 from glancesync.interfaces import (
     Ask,
     Changes,
@@ -26,6 +28,8 @@ from glancesync.interfaces import (
     Transport,
 )
 from glancesync.model import (
+    Again,
+    Decision,
     Done,
     Image,
     ImageRecord,
@@ -38,7 +42,7 @@ from glancesync.model import (
 )
 from glancesync.planner import Action, Op
 from glancesync.retry import snooze_delay
-from glancesync.states import DeleteMode, ReplicaState, TaskKind
+from glancesync.states import DecisionKind, DeleteMode, ReplicaState, TaskKind
 
 LOG = logging.getLogger(__name__)
 
@@ -80,6 +84,7 @@ class Replication:
         self._queue = queue
         self._replicas = replicas
         self._services = services
+        self._service = services(task.region)
         self._settings = settings
         self._left = False
         self._refused: dict[str, str] = {}
@@ -98,26 +103,19 @@ class Replication:
         """
         try:
             home = self._bundle.home_image(read_home)
+            if self._task.decision is not None:
+                return self._adopt(self._task.decision, home)
             gone = None if home else self._replicas.image(self._task.image_id)
             if home is None and (gone is None or gone.present):
                 return self._undecided()
-            self._service = self._services(self._task.region)
+            self._know(home)
             for _ in range(MAX_ROUNDS):
                 desired = self._desired(home)
                 observed = self._service.get(self._replica_id)
                 if observed is None and self.replica.made:
                     self._service.require_admin()
                 self._count_bytes(observed)
-                actions = planner.plan(
-                    desired,
-                    observed,
-                    self.replica,
-                    preserve=self._settings.preserve,
-                    refused=self._refused,
-                    force=self._task.force,
-                    stuck=self._waited > self._settings.stuck,
-                    delete_mode=self._delete_mode,
-                )
+                actions = self._plan(desired, observed)
                 if not actions:
                     return self._settled(home, desired, observed)
                 if gone is not None and self._expiry(gone) > self._task.updated_at:
@@ -201,6 +199,27 @@ class Replication:
     def _replica_id(self) -> str:
         return self.replica.replica_id or self._task.image_id
 
+    def _know(self, home: Image | None) -> None:
+        """Put on record what home has, if that is news, and have the other regions looked at."""
+        old = self._replicas.image(self._task.image_id)
+        if home is None or (old is not None and old.fingerprint == home.fingerprint()):
+            return
+        record = observed_home(self._task.image_id, home, old)
+        ask = self._image_task(Priority.AUDIT)
+        self._queue.commit(self._task, Changes(image=record, asks=(ask,)))
+
+    def _plan(self, desired: Image | None, observed: Image | None) -> list[Action]:
+        return planner.plan(
+            desired,
+            observed,
+            self.replica,
+            preserve=self._settings.preserve,
+            refused=self._refused,
+            force=self._task.force,
+            stuck=self._waited > self._settings.stuck,
+            delete_mode=self._delete_mode,
+        )
+
     def _desired(self, home: Image | None) -> Image | None:
         if home is None:
             return None
@@ -275,14 +294,18 @@ class Replication:
         replica_id = str(uuid.uuid4())
         self._record(
             self._note("map", f"the region refuses id {image.id}; its image is {replica_id}"),
-            asks=tuple(
-                Ask(TaskKind.REPLICA, referrer, self._task.region, actor=self._task.actor)
-                for referrer in self._replicas.referrers(self._task.image_id)
-            ),
+            asks=self._referrers(),
             replica_id=replica_id,
             made=True,
         )
         self._create_record(dataclasses.replace(image, id=replica_id))
+
+    def _referrers(self) -> tuple[Ask, ...]:
+        """Have the replicas looked at that refer to this one, as its id there changed."""
+        return tuple(
+            Ask(TaskKind.REPLICA, referrer, self._task.region, actor=self._task.actor)
+            for referrer in self._replicas.referrers(self._task.image_id)
+        )
 
     def _create_record(self, image: Image) -> None:
         try:
@@ -383,17 +406,52 @@ class Replication:
         if copied_wrong:
             raise Corrupt(self._task.region, f"the copy was removed: {cause}")
 
+    # -- adopting ---------------------------------------------------------------------------------
+
+    def _adopt(self, decision: Decision, home: Image | None) -> tuple[Changes, Outcome]:
+        """Take an image of the region for the replica; nothing is changed there."""
+        observed = self._service.get(decision.id)
+        if observed is None:
+            self._service.require_admin()
+        why = self._unfit(decision.id, home, observed)
+        if why is not None:
+            said = f"image {decision.id} of {self._task.region} is not adopted: {why}"
+            return Changes(notes=(self._note("refused", said),)), Done(said)
+        self._know(home)
+        own = decision.what is DecisionKind.OWN
+        said = f"image {decision.id}" + ("; glance-sync may delete it" if own else "")
+        notes = (self._note(decision.what.value, said),)
+        asks = self._referrers() if self.replica.replica_id is None else ()
+        self.replica = dataclasses.replace(
+            self.replica,
+            state=ReplicaState.PENDING,
+            replica_id=decision.id,
+            made=self.replica.made or own,
+            last_error=None,
+        )
+        desired = self._desired(home)
+        if self._plan(desired, observed):
+            changes = Changes(replica=self.replica, notes=notes, asks=asks)
+            return changes, Again(0, said)  # the rest is work as any other
+        self._queue.commit(self._task, Changes(replica=self.replica, notes=notes, asks=asks))
+        return self._settled(home, desired, observed)
+
+    def _unfit(self, replica_id: str, home: Image | None, observed: Image | None) -> str | None:
+        """Why that image can't be the replica."""
+        if self.replica.replica_id not in (None, replica_id):
+            return f"the replica there is image {self.replica.replica_id}"
+        holder = self._replicas.holder(self._task.region, replica_id)
+        if holder not in (None, self._task.image_id):
+            return f"it is the replica of image {holder}"
+        return planner.unfit(home, observed)
+
     # -- the end ----------------------------------------------------------------------------------
 
     def _settled(
         self, home: Image | None, desired: Image | None, observed: Image | None
     ) -> tuple[Changes, Outcome]:
         record = self._replicas.image(self._task.image_id)
-        fingerprint = home.fingerprint() if home else "absent"
-        current = record is not None and record.fingerprint == fingerprint
-        asks: tuple[Ask, ...] = ()
-        if not current:  # home changed since its image task ran: have that one look again
-            asks = (self._image_task(Priority.AUDIT),)
+        current = record is not None and record.fingerprint == fingerprint_of(home)
         replica = dataclasses.replace(
             self.replica,
             state=self._end_state(desired, observed),
@@ -420,7 +478,7 @@ class Replication:
         counts = self.counts
         if self._done and self._task.priority >= Priority.AUDIT:
             counts += (Count(Counter.REPAIRED, self._task.region),)
-        return Changes(replica=replica, notes=notes, asks=asks, counts=counts), Done(said)
+        return Changes(replica=replica, notes=notes, counts=counts), Done(said)
 
     def _end_state(self, desired: Image | None, observed: Image | None) -> ReplicaState:
         if desired is None:

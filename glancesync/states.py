@@ -132,6 +132,13 @@ class BreakerState(enum.StrEnum):
     HALF_OPEN = "half_open"  #: one task at a time sees whether it answers again
 
 
+class DecisionKind(enum.StrEnum):
+    """What a human may decide about one replica."""
+
+    ADOPT = "adopt"  #: this image of the region is the replica from now on
+    OWN = "own"  #: as ``adopt``, and glance-sync may delete it one day as if it had made it
+
+
 class FindingKind(enum.StrEnum):
     """What an audit saw and did not act on by itself."""
 

@@ -28,6 +28,12 @@ RULES = {
         "POST",
         "/v1/images/{id}/sync",
     ),
+    "glancesync:images:adopt": (
+        ADMIN,
+        "Take an image of a region for the replica.",
+        "POST",
+        "/v1/images/{id}/adopt",
+    ),
     "glancesync:replicas:list": (
         "role:admin or role:reader or role:member",
         "List the replicas of one's project's images.",
@@ -41,6 +47,12 @@ RULES = {
     "glancesync:regions:list": (ADMIN, "List regions.", "GET", "/v1/regions"),
     "glancesync:regions:show": (ADMIN, "Show a region.", "GET", "/v1/regions/{name}"),
     "glancesync:regions:update": (ADMIN, "Change a region.", "PATCH", "/v1/regions/{name}"),
+    "glancesync:regions:adopt": (
+        ADMIN,
+        "Adopt all that is offered in a region.",
+        "POST",
+        "/v1/regions/{name}/adopt",
+    ),
     "glancesync:audits:list": (ADMIN, "List audits.", "GET", "/v1/audits"),
     "glancesync:audits:show": (ADMIN, "Show an audit.", "GET", "/v1/audits/{name}"),
     "glancesync:audits:run": (ADMIN, "Audit a region now.", "POST", "/v1/audits/{name}/run"),

@@ -71,6 +71,7 @@ def task(one: Task) -> dict[str, Any]:
         "asked": one.asked,
         "attempt": one.attempt,
         "force": one.force,
+        "decision": None if one.decision is None else str(one.decision),
         "due_at": moment(one.due_at),
         "since": moment(one.since),
         "lease_owner": one.lease_owner,

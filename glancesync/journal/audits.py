@@ -38,7 +38,7 @@ def save(connection: sa.Connection, audit: Audit) -> None:
     _ensure(connection, audit.region)
     values = dataclasses.asdict(audit)
     del values["watched_to"]
-    if audit.started_at is not None and not audit.running:
+    if audit.started_at is not None and audit.finished_at == audit.started_at:
         values |= {"finished_at": now(), "took": now() - a.c.started_at}
     connection.execute(sa.update(a).where(a.c.region == audit.region).values(values))
 

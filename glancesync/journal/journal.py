@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import logging
-import random
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from glancesync.breaker import Breaker
 from glancesync.counts import ABANDONED, Count, Counter
-from glancesync.errors import JournalError, RegionError
+from glancesync.errors import RegionError
 from glancesync.interfaces import Ask, Changes, Note, Placed
 from glancesync.journal import audits, events, queries, queue, regions, replicas, tallies
+from glancesync.journal.adoptions import Adoptions
 from glancesync.journal.database import Database
+from glancesync.journal.retries import retried
 from glancesync.model import (
     Actor,
     Audit,
@@ -31,38 +29,6 @@ from glancesync.model import (
 )
 from glancesync.states import ENDING, OPEN, FindingKind, TaskKind
 
-LOG = logging.getLogger(__name__)
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-_PAUSES = (0.05, 0.1, 0.3, 0.8, 2.0)  # seconds before the next try, at most
-
-
-def _retried(method: Callable[P, T]) -> Callable[P, T]:
-    """Run a transaction again after a deadlock, a lost connection, or a row that came between.
-
-    Safe because each is one transaction of absolute or fenced writes. If its commit was made and
-    only the answer got lost: a hint is counted twice, a claimed task is claimed by nobody until its
-    lease ends, and a task that was concluded is found concluded (LeaseLost).
-    """
-
-    @functools.wraps(method)
-    def run(*args: P.args, **kwargs: P.kwargs) -> T:
-        for tried, pause in enumerate(_PAUSES):
-            try:
-                return method(*args, **kwargs)
-            except JournalError as error:
-                if tried >= error.retries:
-                    raise
-                LOG.debug("%s: once more after: %s", method.__name__, error)
-            # At random, so that those who met once do not meet again.
-            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
-        return method(*args, **kwargs)
-
-    return run
-
 
 class Journal:
     """Implements ``interfaces.Queue``, ``Replicas`` and ``Baselines``, and what the API asks.
@@ -73,6 +39,7 @@ class Journal:
     def __init__(self, database: Database, wake: Callable[[], None] = lambda: None) -> None:
         self.database = database
         self._wake = wake
+        self.adoptions = Adoptions(database, self.ask)
 
     def on_work(self, wake: Callable[[], None]) -> None:
         """Have ``wake`` called whenever this process may have made a task due."""
@@ -80,7 +47,7 @@ class Journal:
 
     # -- asking for work --------------------------------------------------------------------------
 
-    @_retried
+    @retried
     def hint(self, hints: Sequence[Hint], dropped: int = 0) -> None:
         """Record hints and ask for their image tasks. Committed when it returns (P2).
 
@@ -100,9 +67,9 @@ class Journal:
             tallies.add(connection, [Count(Counter.DROPPED, amount=dropped)])
         self._wake()
 
-    @_retried
-    def ask(self, asks: Sequence[Ask], note: str, *, expire: bool = False) -> None:
-        """Record that somebody asked for these tasks, and why.
+    @retried
+    def ask(self, asks: Sequence[Ask], note: str = "", *, expire: bool = False) -> None:
+        """Record that somebody asked for these tasks, and why: a decision speaks for itself.
 
         :param expire: the grace period of the replicas asked for ends now, if it had begun
         """
@@ -111,24 +78,25 @@ class Journal:
             for one in asks:
                 if expire:
                     replicas.expire(connection, one.image_id, one.region)
-                events.add(connection, one.image_id, [Note("asked", note, one.region)], one.actor)
+                said = f"{one.decision.what} image {one.decision.id}" if one.decision else note
+                events.add(connection, one.image_id, [Note("asked", said, one.region)], one.actor)
         self._wake()
 
     # -- interfaces.Queue -------------------------------------------------------------------------
 
-    @_retried
+    @retried
     def claim(
         self, owner: str, *, lease: float, limit: int, regions: Collection[str]
     ) -> list[Task]:
         with self.database.write() as connection:
             return queue.claim(connection, owner, lease, limit, regions)
 
-    @_retried
+    @retried
     def renew(self, tasks: Iterable[Task], *, lease: float) -> set[int]:
         with self.database.write() as connection:
             return queue.renew(connection, tasks, lease)
 
-    @_retried
+    @retried
     def commit(self, task: Task, changes: Changes, outcome: Outcome | None = None) -> None:
         with self.database.write() as connection:
             row = queue.fence(connection, task)
@@ -145,18 +113,20 @@ class Journal:
             audits.add_findings(connection, changes.findings)
             events.add(connection, task.image_id, changes.notes, task.actor)
             queue.ask(connection, changes.asks)
+            if changes.hurry is not None:
+                queue.hurry_those(connection, changes.hurry)
             if outcome is not None:
                 queue.conclude(connection, task, outcome, row)
             tallies.add(connection, tallies.of_end(task, changes, outcome, row.waited))
         if changes.asks or outcome is not None:
             self._wake()
 
-    @_retried
+    @retried
     def release(self, tasks: Iterable[Task]) -> None:
         with self.database.write() as connection:
             queue.release(connection, tasks)
 
-    @_retried
+    @retried
     def rescue(self, fast_attempts: int, pause: float) -> int:
         with self.database.write() as connection:
             rescued = queue.rescue(connection, fast_attempts, pause)
@@ -167,44 +137,49 @@ class Journal:
 
     # -- interfaces.Replicas ----------------------------------------------------------------------
 
-    @_retried
+    @retried
     def image(self, image_id: str) -> ImageRecord | None:
         with self.database.read() as connection:
             return replicas.get_image(connection, image_id)
 
-    @_retried
+    @retried
     def replica(self, image_id: str, region: str) -> Replica | None:
         with self.database.read() as connection:
             return replicas.get(connection, image_id, region)
 
-    @_retried
+    @retried
     def replicas_of(self, image_id: str) -> list[Replica]:
         with self.database.read() as connection:
             return replicas.of_image(connection, image_id)
 
-    @_retried
+    @retried
+    def holder(self, region: str, replica_id: str) -> str | None:
+        with self.database.read() as connection:
+            return replicas.holder(connection, region, replica_id)
+
+    @retried
     def id_map(self, region: str, image_ids: Collection[str]) -> dict[str, str]:
         with self.database.read() as connection:
             return replicas.id_map(connection, region, image_ids)
 
-    @_retried
+    @retried
     def referrers(self, image_id: str) -> list[str]:
         with self.database.read() as connection:
             return replicas.referrers(connection, image_id)
 
-    @_retried
+    @retried
     def regions(self) -> list[Region]:
         with self.database.read() as connection:
             return regions.every(connection)
 
-    @_retried
+    @retried
     def progress(self, image_id: str, region: str, done: int, total: int | None) -> None:
         with self.database.write() as connection:
             replicas.progress(connection, image_id, region, done, total)
 
     # -- regions ----------------------------------------------------------------------------------
 
-    @_retried
+    @retried
     def discovered(self, urls: Mapping[str, str], home: str, *, first: bool = False) -> list[str]:
         """Record what the catalog lists, and have it audited; return the names that are new.
 
@@ -222,13 +197,13 @@ class Journal:
         self._wake()
         return new
 
-    @_retried
+    @retried
     def region(self, name: str) -> Region | None:
         """The record of a region."""
         with self.database.read() as connection:
             return regions.get(connection, name)
 
-    @_retried
+    @retried
     def update_region(self, name: str, changes: Mapping[str, Any]) -> None:
         """Set some of what an operator may say about a region.
 
@@ -240,7 +215,7 @@ class Journal:
                 queue.make_due(connection, TaskKind.AUDIT, [name])
         self._wake()
 
-    @_retried
+    @retried
     def note_region(self, name: str, error: RegionError | None, breaker: Breaker) -> None:
         """Remember how a region did; if it answers again, what waited for it is due."""
         if error is None:  # the usual case: write only if there is something to take back
@@ -259,60 +234,60 @@ class Journal:
 
     # -- interfaces.Baselines ---------------------------------------------------------------------
 
-    @_retried
+    @retried
     def audit(self, region: str) -> Audit:
         with self.database.read() as connection:
             return audits.get(connection, region)
 
-    @_retried
+    @retried
     def present_images(self, after: str, until: str | None) -> list[ImageRecord]:
         with self.database.read() as connection:
             return audits.present_images(connection, after, until)
 
-    @_retried
+    @retried
     def images_by_id(self, image_ids: Collection[str]) -> dict[str, ImageRecord]:
         with self.database.read() as connection:
             return audits.images_by_id(connection, image_ids)
 
-    @_retried
+    @retried
     def images_by_hash(self, hashes: Collection[str]) -> list[ImageRecord]:
         with self.database.read() as connection:
             return audits.images_by_hash(connection, hashes)
 
-    @_retried
+    @retried
     def placed(self, region: str, after: str, until: str | None) -> list[Placed]:
         with self.database.read() as connection:
             return audits.placed(connection, region, after, until)
 
-    @_retried
+    @retried
     def placed_as(self, region: str, replica_ids: Collection[str]) -> list[Placed]:
         with self.database.read() as connection:
             return audits.placed_as(connection, region, replica_ids)
 
-    @_retried
+    @retried
     def replicas_for(self, image_ids: Collection[str]) -> list[ReplicaView]:
         with self.database.read() as connection:
             return queries.replicas_of(connection, image_ids)
 
-    @_retried
+    @retried
     def findings(
         self, region: str, kinds: Collection[FindingKind] = frozenset(FindingKind)
     ) -> list[Finding]:
         with self.database.read() as connection:
             return audits.findings(connection, region=region, kinds=kinds)
 
-    @_retried
+    @retried
     def known(self, region: str) -> int:
         with self.database.read() as connection:
             return audits.known(connection, region)
 
-    @_retried
+    @retried
     def audits(self) -> list[Audit]:
         """How far the reconciler is with each region that was ever looked at, by name."""
         with self.database.read() as connection:
             return audits.every(connection)
 
-    @_retried
+    @retried
     def run_audit(self, region: str, actor: Actor) -> None:
         """Have everything a region has be looked at now."""
         with self.database.write() as connection:
@@ -320,7 +295,7 @@ class Journal:
             events.add(connection, "", [Note("asked", "audit", region)], actor)
         self._wake()
 
-    @_retried
+    @retried
     def release_audit(self, audit: Audit, actor: Actor) -> int:
         """Let the deletions through that a pass has held back, and no others; return how many.
 
@@ -338,7 +313,7 @@ class Journal:
 
     # -- what people ask --------------------------------------------------------------------------
 
-    @_retried
+    @retried
     def list_images(
         self, *, owner: str | None = None, limit: int = 100, marker: str | None = None
     ) -> list[ImageRecord]:
@@ -346,7 +321,7 @@ class Journal:
         with self.database.read() as connection:
             return queries.images(connection, owner=owner, limit=limit, marker=marker)
 
-    @_retried
+    @retried
     def list_replicas(
         self,
         *,
@@ -362,7 +337,7 @@ class Journal:
                 connection, region=region, state=state, owner=owner, limit=limit, marker=marker
             )
 
-    @_retried
+    @retried
     def list_tasks(
         self,
         *,
@@ -385,13 +360,13 @@ class Journal:
                 marker=marker,
             )
 
-    @_retried
+    @retried
     def task(self, task_id: int) -> Task | None:
         """A task by its number."""
         with self.database.read() as connection:
             return queue.get(connection, task_id)
 
-    @_retried
+    @retried
     def retry_task(self, task_id: int, actor: Actor) -> bool:
         """Make an open task due now; False if it has ended."""
         with self.database.write() as connection:
@@ -400,7 +375,7 @@ class Journal:
         self._wake()
         return changed
 
-    @_retried
+    @retried
     def cancel_task(self, task_id: int, actor: Actor) -> bool:
         """End an open task without result; False if it has ended."""
         with self.database.write() as connection:
@@ -413,19 +388,19 @@ class Journal:
         if task is not None:
             events.add(connection, task.image_id, [Note("asked", what, task.region)], actor)
 
-    @_retried
+    @retried
     def events(self, image_id: str, limit: int = 100) -> list[Event]:
         """The newest events of an image, newest first."""
         with self.database.read() as connection:
             return events.of_image(connection, image_id, limit)
 
-    @_retried
+    @retried
     def standings(self) -> tuple[list[Standing], int]:
         """How far each region is, by name, and how many images are not in sync everywhere."""
         with self.database.read() as connection:
             return queries.standings(connection), queries.images_behind(connection)
 
-    @_retried
+    @retried
     def counts(self) -> list[Count]:
         """All that was ever counted."""
         with self.database.read() as connection:

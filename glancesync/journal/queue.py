@@ -38,12 +38,15 @@ def ask(connection: sa.Connection, asks: Collection[Ask]) -> None:
     merged: dict[str, Ask] = {}
     for one in asks:  # a statement may not touch the same row twice on every database
         name = key(one.kind, one.image_id, one.region)
+        if one.decision is not None:
+            one = dataclasses.replace(one, count=0)
         before = merged.get(name)
         if before is not None:
             one = dataclasses.replace(
                 one,
                 priority=min(before.priority, one.priority),
                 count=before.count + one.count,
+                decision=before.decision or one.decision,
                 urgent=before.urgent or one.urgent,
                 force=before.force or one.force,
                 verify=before.verify or one.verify,
@@ -68,6 +71,7 @@ def ask(connection: sa.Connection, asks: Collection[Ask]) -> None:
             "attempt": 0,
             "force": one.force,
             "verify": one.verify,
+            "decision": None if one.decision is None else str(one.decision),
             "due_at": at,
             "since": at if one.since is None else one.since,
             "actor": rows.actor_text(one.actor),
@@ -115,7 +119,9 @@ def _upsert(dialect: str, *, urgent: bool) -> sa.Insert:
             ),
             ("force", sa.or_(t.c.force, new.force)),
             ("verify", sa.or_(t.c.verify, new.verify)),
-            ("actor", new.actor),
+            # Whose decision it is must not get lost in the wishes of others.
+            ("actor", sa.case((t.c.decision.is_not(None), t.c.actor), else_=new.actor)),
+            ("decision", sa.func.coalesce(t.c.decision, new.decision)),
             ("updated_at", new.updated_at),
         ]
 
@@ -254,6 +260,12 @@ def hurry(connection: sa.Connection, region: str | None) -> None:
     _make_ready(connection, *which)
 
 
+def hurry_those(connection: sa.Connection, reason: str) -> None:
+    """Make due the replica tasks that wait for ``reason``."""
+    waiting = t.c.state == TaskState.WAITING.value
+    _make_ready(connection, waiting, t.c.kind == TaskKind.REPLICA.value, t.c.reason == reason)
+
+
 def make_due(connection: sa.Connection, kind: TaskKind, regions: Iterable[str]) -> None:
     """Make due the tasks of a kind that wait for their time; one that runs will run again."""
     open_keys = t.c.open_key.in_(sorted(key(kind, "", region) for region in regions))
@@ -339,12 +351,18 @@ def conclude(connection: sa.Connection, task: Task, outcome: Outcome, row: sa.Ro
 
     :param row: the task's row, fenced; asked more often than at the claim, it is due again
     """
-    again = row.asked > task.asked
+    decided = task.decision is not None
+    again = row.asked > task.asked or (row.decision is not None and not decided)
     values: dict[str, Any] = {"updated_at": now(), **_NO_LEASE}
+    if decided and isinstance(outcome, Done | Again):
+        values["decision"] = None
     match outcome:
-        case Done(result) if again:
+        # With a decision only that was carried out, and nothing that others asked for.
+        case Done(result) if again or (decided and row.asked > 0):
             values |= {"reason": result, "attempt": 0, "waiting_since": None, **_postponed(0)}
             values |= {"since": task.updated_at}  # when it was claimed: the new wish came later
+            if row.decision is not None and not decided:
+                values["asked"] = row.asked - task.asked  # what is left when it is carried out
         case Done(result):
             values |= {"state": TaskState.DONE.value, "open_key": None, "ended_at": now()}
             values |= {"reason": result, "attempt": 0, "waiting_since": None}
@@ -381,11 +399,12 @@ def get(connection: sa.Connection, task_id: int) -> Task | None:
 def retry(connection: sa.Connection, task_id: int) -> bool:
     """Make an open task due now and forget its failed attempts; False if it has ended."""
     state = sa.case((t.c.state.in_(sorted(POSTPONED)), TaskState.READY.value), else_=t.c.state)
+    asked = sa.case((t.c.decision.is_(None), t.c.asked + 1), else_=t.c.asked)
     return bool(
         connection.execute(
             sa.update(t)
             .where(t.c.id == task_id, t.c.state.in_(sorted(OPEN)))
-            .values(state=state, due_at=now(), attempt=0, asked=t.c.asked + 1, updated_at=now())
+            .values(state=state, due_at=now(), attempt=0, asked=asked, updated_at=now())
         ).rowcount
     )
 

@@ -13,23 +13,26 @@ from glancesync.journal.database import now
 from glancesync.journal.schema import image as i
 from glancesync.journal.schema import replica as r
 from glancesync.model import ImageRecord, Replica
-from glancesync.states import SETTLED, ReplicaState, check_move
+from glancesync.states import ENDED, SETTLED, ReplicaState, check_move
 
 
 def save_image(connection: sa.Connection, record: ImageRecord) -> None:
-    """Insert or replace the record of a home image; its times become the database's now."""
-    values = dataclasses.asdict(record)
-    old = connection.execute(sa.select(i.c.generation).where(i.c.image_id == record.image_id))
-    generation = old.scalar()
-    values["observed_at"] = now()
-    if generation is None:
-        connection.execute(sa.insert(i).values({**values, "changed_at": now()}))
+    """Insert or replace the record of a home image; its times become the database's now.
+
+    Several tasks may see the same change at the same time. Each other fingerprint has another
+    generation, so that no replica is taken for up to date that was made from an older look.
+    """
+    same = i.c.image_id == record.image_id
+    values = {**dataclasses.asdict(record), "observed_at": now(), "changed_at": now()}
+    old = connection.execute(sa.select(i).where(same).with_for_update()).first()
+    if old is None:
+        connection.execute(sa.insert(i).values(values))
         return
-    if generation == record.generation:
+    changed = old.fingerprint != record.fingerprint
+    values["generation"] = max(record.generation, old.generation + changed)
+    if values["generation"] == old.generation:
         del values["changed_at"]
-    else:
-        values["changed_at"] = now()
-    connection.execute(sa.update(i).where(i.c.image_id == record.image_id).values(values))
+    connection.execute(sa.update(i).where(same).values(values))
 
 
 def get_image(connection: sa.Connection, image_id: str) -> ImageRecord | None:
@@ -49,12 +52,22 @@ def of_image(connection: sa.Connection, image_id: str) -> list[Replica]:
     return [rows.replica(row) for row in found]
 
 
+def holder(connection: sa.Connection, region: str, replica_id: str) -> str | None:
+    return connection.execute(
+        sa.select(r.c.image_id).where(
+            r.c.region == region, r.c.replica_id == replica_id, r.c.state.not_in(sorted(ENDED))
+        )
+    ).scalar()
+
+
 def save(connection: sa.Connection, replica: Replica) -> None:
     """Insert or replace the record of a replica.
 
     :raises ValueError: the record may not move to that state
     """
     old = get(connection, replica.image_id, replica.region)
+    if replica.replica_id is not None and (old is None or old.replica_id != replica.replica_id):
+        _let_go(connection, replica.region, replica.replica_id)
     values: dict[str, Any] = {**rows.replica_values(replica), "updated_at": now()}
     if replica.state in SETTLED:
         values["synced_at"] = now()
@@ -66,6 +79,15 @@ def save(connection: sa.Connection, replica: Replica) -> None:
         sa.update(r)
         .where(r.c.image_id == replica.image_id, r.c.region == replica.region)
         .values(values)
+    )
+
+
+def _let_go(connection: sa.Connection, region: str, replica_id: str) -> None:
+    """A region's image that was released may become the replica of another home image."""
+    connection.execute(
+        sa.update(r)
+        .where(r.c.region == region, r.c.replica_id == replica_id, r.c.state.in_(sorted(ENDED)))
+        .values(replica_id=None, made=False)
     )
 
 

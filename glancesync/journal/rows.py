@@ -8,7 +8,17 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from glancesync.model import Actor, Audit, Event, Finding, ImageRecord, Region, Replica, Task
+from glancesync.model import (
+    Actor,
+    Audit,
+    Decision,
+    Event,
+    Finding,
+    ImageRecord,
+    Region,
+    Replica,
+    Task,
+)
 from glancesync.states import DeleteMode, FindingKind, ReplicaState, TaskKind, TaskState
 
 Row = sa.Row[Any]
@@ -25,6 +35,7 @@ def task(row: Row) -> Task:
     data["kind"] = TaskKind(data["kind"])
     data["state"] = TaskState(data["state"])
     data["actor"] = Actor.from_dict(json.loads(data["actor"]))
+    data["decision"] = Decision.parse(data["decision"]) if data["decision"] else None
     return Task(**data)
 
 

@@ -84,6 +84,17 @@ class Client:
             body["regions"] = list(regions)
         return self._call("image_id", "POST", f"/v1/images/{image_id}/sync", json=body)
 
+    def adopt(self, image_id: str, region: str, replica_id: str | None, *, own: bool) -> Json:
+        """Ask for an image of a region to be taken for the replica."""
+        body: Json = {"region": region, "own": own}
+        if replica_id is not None:
+            body["replica_id"] = replica_id
+        return self._call("task_id", "POST", f"/v1/images/{image_id}/adopt", json=body)
+
+    def adopt_offered(self, region: str, *, own: bool) -> Json:
+        """Ask for everything to be adopted that is offered in a region."""
+        return self._call("asked", "POST", f"{_region(region)}/adopt", json={"own": own})
+
     def status(self) -> Json:
         return self._one("status", "GET", "/v1/status")
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import math
 import sys
 import time
 from typing import Any
@@ -17,7 +15,7 @@ from glancesync.osc.client import Client
 from glancesync.osc.columns import Maybe, Replicas
 from glancesync.osc.progress import Bar
 from glancesync.osc.standing import openness
-from glancesync.osc.wait import Exit, Look, look, wait
+from glancesync.osc.wait import Exit, Look, look
 
 _EPILOG = """\
 exit codes:
@@ -31,15 +29,12 @@ exit codes:
 _RESULTS = {Exit.WELL: "in_sync", Exit.OUT_OF_SYNC: "out_of_sync", Exit.TIMEOUT: "timeout"}
 
 
-class RunSync(commands.ShowOne):
+class RunSync(commands.Waiting):
     """Look at an image now, and bring its replicas up to date"""
-
-    _exit = Exit.WELL
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.epilog = _EPILOG
-        parser.formatter_class = argparse.RawDescriptionHelpFormatter
         parser.add_argument("image", metavar="<image>", help="Image (name or ID)")
         parser.add_argument(
             "--region",
@@ -54,18 +49,7 @@ class RunSync(commands.ShowOne):
             action="store_true",
             help="Replace what has the image's ID there, differs and was not made by glance-sync",
         )
-        parser.add_argument("--wait", action="store_true", help="Wait until it is done")
-        parser.add_argument(
-            "--timeout",
-            metavar="<seconds>",
-            type=_seconds,
-            help="Wait no longer than that; implies --wait",
-        )
         return parser
-
-    def run(self, parsed_args: argparse.Namespace) -> int:
-        """Do it; the exit code."""
-        return super().run(parsed_args) or self._exit
 
     def take_action(self, parsed_args: argparse.Namespace) -> commands.Fields:
         client = self.sync
@@ -78,21 +62,20 @@ class RunSync(commands.ShowOne):
             "id": image_id,
             "regions": Maybe(regions or None, "all it goes to"),
         }
-        if parsed_args.wait or parsed_args.timeout is not None:
-            seen = self._wait(client, image_id, regions, parsed_args.timeout)
+        if self.waits(parsed_args):
+            seen = self._wait(parsed_args, client, image_id)
             fields |= {
                 "name": seen.image["name"] if seen.image else None,
-                "result": _RESULTS[self._exit],
+                "result": _RESULTS[self.exit],
                 "replicas": Replicas(seen.replicas),
             }
         else:
             fields["result"] = "asked"
         return tuple(fields), tuple(fields.values())
 
-    def _wait(
-        self, client: Client, image_id: str, regions: list[str], timeout: float | None
-    ) -> Look:
+    def _wait(self, parsed_args: argparse.Namespace, client: Client, image_id: str) -> Look:
         """Wait, show how it goes, and set the exit code."""
+        regions = parsed_args.regions
         self._warn_of_closed(client, regions)
         bar = Bar(sys.stderr) if sys.stderr.isatty() else None
 
@@ -101,21 +84,15 @@ class RunSync(commands.ShowOne):
                 bar.show(time.monotonic(), *seen.bytes(), _waited_for(seen))
 
         try:
-            seen = wait(
-                lambda: look(client, image_id, regions),
-                show,
-                deadline=None if timeout is None else time.monotonic() + timeout,
-                clock=time.monotonic,
-                sleep=time.sleep,
-            )
+            seen = self.wait(parsed_args, lambda: look(client, image_id, regions), show)
         finally:
             if bar is not None:
                 bar.clear()
         if seen.busy:
-            self._exit = Exit.TIMEOUT
-            self.log.error("not done within %g s: %s", timeout, _waited_for(seen))
+            waited_for = _waited_for(seen)
+            self.log.error("not done within %g s: %s", parsed_args.timeout, waited_for)
         elif wrong := seen.wrong():
-            self._exit = Exit.OUT_OF_SYNC
+            self.exit = Exit.OUT_OF_SYNC
             self.log.error("not in sync: %s", "; ".join(wrong))
         return seen
 
@@ -138,10 +115,3 @@ def _is_known(client: Client, image_id: str) -> bool:
 def _waited_for(seen: Look) -> str:
     names = sorted({task["region"] or "home" for task in seen.busy})
     return f"waiting for {', '.join(names)}" if names else ""
-
-
-def _seconds(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        if 0 < float(text) < math.inf:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above 0")

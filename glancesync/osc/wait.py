@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from keystoneauth1 import exceptions as ks_exceptions
 
@@ -120,14 +120,25 @@ def given_up(task: Json) -> bool:
     return bool(task["state"] == TaskState.FAILED and task["due_at"] > task["updated_at"])
 
 
+class Busy(Protocol):
+    """What was seen of some work."""
+
+    @property
+    def busy(self) -> Any:
+        """What is still to be waited for; something false when all is done."""
+
+
+Seen = TypeVar("Seen", bound=Busy)
+
+
 def wait(
-    see: Callable[[], Look],
-    show: Callable[[Look], None],
+    see: Callable[[], Seen],
+    show: Callable[[Seen], None],
     *,
     deadline: float | None,
     clock: Callable[[], float],
     sleep: Callable[[float], None],
-) -> Look:
+) -> Seen:
     """Look until nothing is busy or ``clock`` has reached ``deadline``; return the last look.
 
     :raises ClientException: keystoneauth's; the server refuses to say, or has not answered for long

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterable
 
 from glancesync.model import Image, Region
 
+#: Why a task of a replica waits while the strategy is not active.
+OFF = "synchronization is off (sync_strategy = None)"
+
 
 @dataclasses.dataclass(frozen=True)
 class Strategy:

@@ -55,6 +55,8 @@ A1 = "aaaaaaaa-0000-0000-0000-000000000001"
 A2 = "aaaaaaaa-0000-0000-0000-000000000002"
 B1 = "bbbbbbbb-0000-0000-0000-000000000001"
 
+OTHERS = "99999999-0000-0000-0000-00000000000"  # and a digit
+
 _running: dict[str, Any] = {}
 
 
@@ -187,6 +189,23 @@ class Held(Estate):
         ended = dataclasses.replace(begun, finished_at=task.updated_at, held=2)
         self.journal.commit(task, Changes(audit=begun, findings=findings))
         self.journal.commit(task, Changes(audit=ended), Again(36000, "2 held"))
+
+
+class Offers(Estate):
+    """As above; in RegionTwo images were found that could be the replicas of B1 (one) and A2 (two),
+    and the replica of B1 in RegionThree is adopted.
+    """
+
+    def fill(self) -> None:
+        super().fill()
+        found = [(B1, "b"), (A2, "2"), (A2, "3")]
+        findings = tuple(
+            Finding("RegionTwo", FindingKind.ADOPTABLE, image_id, f"{OTHERS}{end}")
+            for image_id, end in found
+        )
+        adopted = Replica(B1, "RegionThree", ReplicaState.IN_SYNC, replica_id=B1)
+        self.journal.ask([self._ask(B1, "RegionThree", priority=Priority.USER)], "test")
+        self._commit(Done("adopted"), Changes(replica=adopted, findings=findings))
 
 
 class Gone(Estate):

@@ -15,7 +15,16 @@ LAYERS: dict[str, set[str]] = {
     "words": {"counts", "errors", "model", "states"},
     "decisions": {"planner", "placement", "interfaces", "retry", "breaker", "choice"},
     "adapters": {"journal", "regions", "stores", "transports"},
-    "flows": {"executor", "replication", "bundle", "worker", "maintenance", "reconciler"},
+    "flows": {
+        "executor",
+        "home",
+        "replication",
+        "bundle",
+        "worker",
+        "maintenance",
+        "reconciler",
+        "listing",
+    },
     "wiring": {"wiring", "conf"},
     "doors": {"api", "cmd", "osc"},
 }

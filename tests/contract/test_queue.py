@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import uuid
+from collections.abc import Callable
 
 import pytest
 import sqlalchemy as sa
@@ -17,8 +18,19 @@ from glancesync.errors import LeaseLost
 from glancesync.interfaces import Ask, Changes, Note
 from glancesync.journal import schema
 from glancesync.journal.journal import Journal
-from glancesync.model import Actor, Done, Hint, Priority, Replica, Retry, Snooze, Task
-from glancesync.states import OPEN, ReplicaState, TaskKind, TaskState
+from glancesync.model import (
+    Actor,
+    Again,
+    Decision,
+    Done,
+    Hint,
+    Priority,
+    Replica,
+    Retry,
+    Snooze,
+    Task,
+)
+from glancesync.states import OPEN, DecisionKind, ReplicaState, TaskKind, TaskState
 from tests.contract.conftest import REGIONS
 from tests.functional.wait import until
 
@@ -558,6 +570,88 @@ def test_cancel_ends_a_task_from_any_open_state(journal: Journal, state: TaskSta
     assert not journal.retry_task(number, Actor())
     journal.hint([Hint(IMAGE)])
     assert only(journal).id != number
+
+
+# -- decisions ------------------------------------------------------------------------------------
+
+ADOPT = Decision(DecisionKind.ADOPT, OTHER)
+HUMAN, HOOK = Actor("human"), Actor("hook")
+
+
+def decide(journal: Journal, decision: Decision = ADOPT) -> None:
+    journal.ask([replica_ask("A", actor=HUMAN, decision=decision)])
+
+
+def test_a_task_opened_by_a_decision_ends_with_it(journal: Journal) -> None:
+    decide(journal)
+    task = claim_one(journal)
+    assert (task.decision, task.asked, task.actor) == (ADOPT, 0, HUMAN)
+    journal.commit(task, Changes(), Retry(0, "later", failed=False))
+    task = claim_one(journal)
+    assert task.decision == ADOPT
+    assert journal.retry_task(task.id, HUMAN), "more haste is no wish for other work"
+    journal.commit(task, Changes(), Done("adopted"))
+    assert only(journal, EVER).state is TaskState.DONE
+    assert journal.events(IMAGE)[-1].detail == f"adopt image {OTHER}"
+
+
+def wish(journal: Journal) -> None:
+    journal.ask([replica_ask("A", actor=HOOK)], "test")
+
+
+def carried_out_then_the_wish(journal: Journal, task: Task) -> None:
+    assert (task.decision, task.actor) == (ADOPT, HUMAN)
+    journal.commit(task, Changes(), Done("adopted"))
+    task = claim_one(journal)
+    assert (task.decision, task.asked) == (None, 1)
+    journal.commit(task, Changes(), Done("in sync"))
+    assert claim(journal) == []
+
+
+@pytest.mark.parametrize("order", [(decide, wish), (wish, decide)], ids=["before", "after"])
+def test_a_decision_comes_before_the_wishes_of_others(
+    journal: Journal, order: tuple[Callable[[Journal], None], ...]
+) -> None:
+    for one in order:
+        one(journal)
+    task = claim_one(journal)
+    journal.commit(task, Changes(), Snooze(600, "not yet"))
+    assert claim(journal) == [], "a wish from before does not hurry it"
+    move_due(journal, -600, task.id)
+    carried_out_then_the_wish(journal, claim_one(journal))
+
+
+def test_a_wish_while_a_decision_is_carried_out_comes_after_it(journal: Journal) -> None:
+    decide(journal)
+    task = claim_one(journal)
+    wish(journal)
+    carried_out_then_the_wish(journal, task)
+
+
+def test_a_decision_while_other_work_runs_is_next(journal: Journal) -> None:
+    wish(journal)
+    task = claim_one(journal)
+    decide(journal)
+    journal.commit(task, Changes(), Done("in sync"))
+    task = claim_one(journal)
+    assert (task.decision, task.actor) == (ADOPT, HUMAN)
+    journal.commit(task, Changes(), Done("adopted"))
+    assert claim(journal) == []
+
+
+def test_a_second_decision_does_not_replace_the_first(journal: Journal) -> None:
+    decide(journal)
+    decide(journal, Decision(DecisionKind.OWN, OTHER))
+    assert only(journal).decision == ADOPT
+
+
+def test_a_decision_may_lead_to_other_work(journal: Journal) -> None:
+    decide(journal)
+    journal.commit(claim_one(journal), Changes(), Again(0, "adopted"))
+    task = claim_one(journal)
+    assert task.decision is None
+    journal.commit(task, Changes(), Done("in sync"))
+    assert claim(journal) == []
 
 
 def test_tasks_that_do_not_exist(journal: Journal) -> None:

@@ -15,6 +15,7 @@ from glancesync.interfaces import Ask, Changes, ImageService
 from glancesync.journal import queue
 from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
+from glancesync.listing import listing
 from glancesync.model import (
     Actor,
     Again,
@@ -27,7 +28,7 @@ from glancesync.model import (
     Task,
 )
 from glancesync.placement.strategies import STRATEGIES
-from glancesync.reconciler import AuditSettings, Reconciler, _listing
+from glancesync.reconciler import AuditSettings, Reconciler
 from glancesync.regions.images import image_from
 from glancesync.states import FindingKind, ReplicaState, TaskKind
 from tests.contract.listing_glance import ListingGlance, listed
@@ -464,7 +465,7 @@ def test_every_image_once_in_order_and_nothing_left_out(
     start = image_id(after) if after in hidden else None
     seen: list[str] = []
     passed = start or ""
-    for images, upto in _listing(glance.service, start):
+    for images, upto in listing(glance.service, start):
         found = {image.id for image in images}
         wanted = {one for one in glance.images if one > passed and (upto is None or one <= upto)}
         assert found == wanted

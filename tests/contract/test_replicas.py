@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """``interfaces.Replicas`` and the records that tasks write."""
 
+import concurrent.futures
 import dataclasses
 
 import pytest
 
+from glancesync.errors import JournalRefused
 from glancesync.interfaces import Ask, Changes
 from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
@@ -228,3 +230,45 @@ def test_regions_come_go_and_come_back_with_what_the_operator_set(url: str) -> N
     assert (b.labels, b.limits) == ({"city": "Köln"}, {"tasks": 2})
     assert journal.region("nowhere") is None
     journal.database.dispose()
+
+
+# -- several who write ----------------------------------------------------------------------------
+
+
+def test_every_other_fingerprint_is_another_generation(journal: Journal, task: Task) -> None:
+    """Also if two tasks looked at the same time, and both took the record for the older one."""
+    save(journal, task, image=record(fingerprint="a" * 64))
+    save(journal, task, image=record(fingerprint="b" * 64, generation=2))
+    save(journal, task, image=record(fingerprint="c" * 64, generation=2))
+    found = journal.image(IMAGE)
+    assert found is not None
+    assert (found.generation, found.fingerprint) == (3, "c" * 64)
+    save(journal, task, image=record(fingerprint="c" * 64, generation=2))
+    again = journal.image(IMAGE)
+    assert again is not None
+    assert again.generation == 3
+
+
+def test_many_may_record_an_image_first(journal: Journal) -> None:
+    regions = ("A", "B", "C", "D")
+    journal.ask([Ask(TaskKind.REPLICA, IMAGE, region) for region in regions], "test")
+    tasks = journal.claim("me", lease=600, limit=4, regions=regions)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda task: save(journal, task, image=record()), tasks))
+    assert journal.image(IMAGE) is not None
+
+
+def test_what_a_region_released_may_be_another_images_replica(journal: Journal, task: Task) -> None:
+    save(journal, task, image=record())
+    save(journal, task, replica=Replica(KERNEL, "A", ReplicaState.IN_SYNC, replica_id=MAPPED))
+    assert journal.holder("A", MAPPED) == KERNEL
+    with pytest.raises(JournalRefused):
+        save(journal, task, replica=Replica(IMAGE, "A", replica_id=MAPPED))
+    save(journal, task, replica=Replica(KERNEL, "A", ReplicaState.RELEASED, replica_id=MAPPED))
+    assert journal.holder("A", MAPPED) is None
+    save(journal, task, replica=Replica(IMAGE, "A", replica_id=MAPPED))
+    assert journal.holder("A", MAPPED) == IMAGE
+    assert journal.holder("B", MAPPED) is None
+    released = journal.replica(KERNEL, "A")
+    assert released is not None
+    assert released.replica_id is None

@@ -93,6 +93,8 @@ def test_every_policy_rule_is_documented_where_it_applies() -> None:
         ("POST /v1/events", events.CREATE),
         ("GET /v1/images", images.INDEX),
         ("POST /v1/images/{id}/sync", images.SYNC),
+        ("POST /v1/images/{id}/adopt", images.ADOPT),
+        ("POST /v1/regions/{name}/adopt", regions.ADOPT),
         ("GET /v1/replicas", replicas.INDEX),
         ("GET /v1/tasks", tasks.INDEX),
         ("PATCH /v1/regions/{name}", regions.UPDATE),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from glancesync.api import views
 from glancesync.api.call import Answer, Call
@@ -10,8 +11,8 @@ from glancesync.api.schemas import IMAGE_ID, NO_QUERY
 from glancesync.api.schemas import images as schemas
 from glancesync.errors import BadRequest
 from glancesync.interfaces import Ask
-from glancesync.model import ImageRecord, Priority
-from glancesync.states import TaskKind
+from glancesync.model import ImageRecord, Priority, Task
+from glancesync.states import ENDED, TaskKind
 
 
 def index(call: Call) -> Answer:
@@ -44,12 +45,7 @@ def sync(call: Call) -> Answer:
     body = call.body(schemas.SYNC, optional=True)
     force = body.get("force", False)
     regions = sorted(set(body.get("regions", [])))
-    known = {region.name: region for region in call.journal.regions()}
-    for name in regions:
-        if name not in known:
-            raise BadRequest(f"body.regions: there is no region {name!r}")
-        if known[name].home:
-            raise BadRequest(f"body.regions: {name} is the home region")
+    check_regions(call, "regions", regions)
     if regions and call.journal.image(image_id) is None:
         raise BadRequest(
             f"image {image_id} is not known yet; sync it without naming regions first", 404
@@ -61,6 +57,64 @@ def sync(call: Call) -> Answer:
     ]
     call.journal.ask(asks, "sync" + (" with force" if force else ""), expire=True)
     return 202, {"image_id": image_id, "regions": regions or None, "force": force}
+
+
+def adopt(call: Call) -> Answer:
+    """``POST /v1/images/{id}/adopt``: an image of a region is the replica from now on.
+
+    A worker looks at both first. ``own``: glance-sync may delete it one day.
+    """
+    call.allow("glancesync:images:adopt")
+    image_id = _image_id(call)
+    body = call.body(schemas.ADOPT)
+    region, own = body["region"], body.get("own", False)
+    check_regions(call, "region", [region])
+    replica = call.journal.replica(image_id, region)
+    has = None if replica is None or replica.state in ENDED else replica.replica_id
+    replica_id = body.get("replica_id") or has or _offered(call, image_id, region)
+    if has not in (None, replica_id):
+        raise BadRequest(f"the replica in {region} is image {has}", 409)
+    holder = call.journal.holder(region, replica_id)
+    if holder not in (None, image_id):
+        raise BadRequest(f"image {replica_id} of {region} is the replica of image {holder}", 409)
+    task = _open_task(call, image_id, region)
+    if task is not None and task.decision is not None:
+        raise BadRequest(f"task {task.id} has yet to carry out {task.decision}", 409)
+    call.journal.adoptions.adopt(image_id, region, replica_id, call.actor, own=own)
+    task = _open_task(call, image_id, region)
+    return 202, {
+        "image_id": image_id,
+        "region": region,
+        "replica_id": replica_id,
+        "own": own,
+        "task_id": None if task is None else task.id,
+    }
+
+
+def _offered(call: Call, image_id: str, region: str) -> str:
+    """The image in the region that was found to have name and bytes, or the one of the same id."""
+    offered = call.journal.adoptions.offered(region, image_id)
+    if len(offered) > 1:
+        raise BadRequest(f"say which by replica_id: {', '.join(offered)}", 409)
+    return offered[0] if offered else image_id
+
+
+def _open_task(call: Call, image_id: str, region: str) -> Task | None:
+    tasks = call.journal.list_tasks(image_id=image_id, region=region)
+    return tasks[0] if tasks else None
+
+
+def check_regions(call: Call, field: str, regions: Iterable[str]) -> None:
+    """Go on only if all of them are regions that can have replicas.
+
+    :raises BadRequest: 400, naming the field and the region
+    """
+    known = {region.name: region for region in call.journal.regions()}
+    for name in regions:
+        if name not in known:
+            raise BadRequest(f"body.{field}: there is no region {name!r}")
+        if known[name].home:
+            raise BadRequest(f"body.{field}: {name} is the home region")
 
 
 def visible_project(call: Call, wanted: str | None) -> str | None:

@@ -38,6 +38,22 @@ def update(call: Call) -> Answer:
     return 200, {"region": views.region(_region(call))}
 
 
+def adopt(call: Call) -> Answer:
+    """``POST /v1/regions/{name}/adopt``: all that is offered there; each is looked at first.
+
+    ``own``: glance-sync may delete one day what was adopted there, now or before.
+    """
+    call.allow("glancesync:regions:adopt")
+    region = _region(call)
+    body = call.body(schemas.ADOPT, optional=True)
+    if region.home:
+        raise BadRequest(f"{region.name} is the home region")
+    asked, several = call.journal.adoptions.adopt_offered(
+        region.name, call.actor, own=body.get("own", False)
+    )
+    return 202, {"region": region.name, "asked": asked, "several": several}
+
+
 def _region(call: Call) -> Region:
     region = call.journal.region(call.params["name"])
     if region is None:

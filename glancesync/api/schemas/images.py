@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from glancesync.api.schemas import NAME
+from glancesync.api.schemas import IMAGE_ID, NAME
 
 SYNC: dict[str, Any] = {
     "type": "object",
@@ -10,6 +10,17 @@ SYNC: dict[str, Any] = {
     "properties": {
         "regions": {"type": "array", "minItems": 1, "maxItems": 1000, "items": NAME},
         "force": {"type": "boolean"},
+    },
+}
+
+ADOPT: dict[str, Any] = {
+    "type": "object",
+    "required": ["region"],
+    "additionalProperties": False,
+    "properties": {
+        "region": NAME,
+        "replica_id": IMAGE_ID,
+        "own": {"type": "boolean"},
     },
 }
 

@@ -6,6 +6,12 @@ from glancesync.states import DeleteMode
 
 _LABEL = {"type": "string", "maxLength": 255}
 
+ADOPT: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {"own": {"type": "boolean"}},
+}
+
 UPDATE: dict[str, Any] = {
     "type": "object",
     "minProperties": 1,

@@ -236,6 +236,7 @@ def create() -> None:
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("force", sa.Boolean(), nullable=False),
         sa.Column("verify", sa.Boolean(), nullable=False),
+        sa.Column("decision", sa.String(length=64), nullable=True),
         sa.Column("due_at", sa.Double(), nullable=False),
         sa.Column("rank", sa.Double(), sa.Computed("due_at + priority", persisted=True)),
         sa.Column("since", sa.Double(), nullable=False),

@@ -1,0 +1,62 @@
+"""Looking at an image at home, and what is put on record of it."""
+
+from __future__ import annotations
+
+from glancesync.errors import Transient
+from glancesync.interfaces import ImageService, Services
+from glancesync.model import Image, ImageRecord
+from glancesync.planner import REFERENCES
+
+
+def fingerprint_of(image: Image | None) -> str:
+    """The fingerprint of what a Glance answered, also if that is that there is no such image."""
+    return "absent" if image is None else image.fingerprint()
+
+
+def read_home(services: Services, image_id: str) -> Image | None:
+    """The home image; None only if home is sure not to have it (P4).
+
+    A 404 alone does not prove it: a proxy in front of Glance says the same.
+    """
+    home: ImageService = services(services.home)
+    image = home.get(image_id)
+    if image is None and not home.confirm_absent(image_id):
+        raise Transient(home.region, f"does not find image {image_id}, yet lists it")
+    return image
+
+
+def observed(image_id: str, image: Image | None, old: ImageRecord | None) -> ImageRecord:
+    """The record of what home answered; a new generation if it differs from the old one."""
+    fingerprint = fingerprint_of(image)
+    generation = old.generation if old else 0
+    if old is None or old.fingerprint != fingerprint:
+        generation += 1
+    if image is None:
+        assert old is not None  # noqa: S101 - an image never seen is not recorded
+        return ImageRecord(
+            **{
+                **vars(old),
+                "generation": generation,
+                "fingerprint": fingerprint,
+                "present": False,
+                "status": "deleted",
+            }
+        )
+    references = {
+        name: value if len(value := image.properties.get(name, "")) == len(image.id) else None
+        for name in REFERENCES
+    }
+    return ImageRecord(
+        image_id=image_id,
+        generation=generation,
+        fingerprint=fingerprint,
+        present=True,
+        name=image.name,
+        owner=image.owner,
+        status=image.status,
+        size=image.size,
+        os_hash_value=image.os_hash_value,
+        **references,
+        changed_at=0.0,
+        observed_at=0.0,
+    )
