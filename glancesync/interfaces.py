@@ -107,7 +107,8 @@ class Queue(Protocol):
         """Take the most urgent due task, and with it the due replica tasks of the same image.
 
         Never two owners the same task. Only tasks of ``regions`` are taken ("" are image tasks),
-        at the most one of each, and ``limit`` in all.
+        at the most one of each, and ``limit`` in all. Nothing may be returned although there is
+        work, but only while others claim.
         """
 
     def renew(self, tasks: Iterable[Task], *, lease: float) -> set[int]:
