@@ -112,6 +112,14 @@ class Call:
         text: str | None = self.request.GET.get("marker")
         return text
 
+    def number_marker(self, what: str) -> int | None:
+        """The marker of a list of things that have numbers."""
+        text = self.marker()
+        marker = None if text is None else natural(text)
+        if text is not None and marker is None:
+            raise BadRequest(f"query: marker: must be the id of {what}")
+        return marker
+
     def page(self, name: str, rows: Sequence[Any], last: str | None, limit: int) -> dict[str, Any]:
         """A page; it has ``next`` if there may be another."""
         page: dict[str, Any] = {name: list(rows)}

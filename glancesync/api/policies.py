@@ -34,6 +34,18 @@ RULES = {
         "POST",
         "/v1/images/{id}/adopt",
     ),
+    "glancesync:images:history": (
+        OWNER,
+        "Read what was done about an image.",
+        "GET",
+        "/v1/images/{id}/events",
+    ),
+    "glancesync:events:actor": (
+        OWNER,
+        "See who caused an event: the project is that of who did.",
+        "GET",
+        "/v1/images/{id}/events",
+    ),
     "glancesync:replicas:list": (
         "role:admin or role:reader or role:member",
         "List the replicas of one's project's images.",
@@ -52,6 +64,12 @@ RULES = {
         "Adopt all that is offered in a region.",
         "POST",
         "/v1/regions/{name}/adopt",
+    ),
+    "glancesync:regions:history": (
+        ADMIN,
+        "Read what was done about a region.",
+        "GET",
+        "/v1/regions/{name}/events",
     ),
     "glancesync:audits:list": (ADMIN, "List audits.", "GET", "/v1/audits"),
     "glancesync:audits:show": (ADMIN, "Show an audit.", "GET", "/v1/audits/{name}"),

@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Sequence
 from typing import Any
 
-from glancesync.model import Audit, Finding, ImageRecord, Region, ReplicaView, Task
+from glancesync.model import Actor, Audit, Event, Finding, ImageRecord, Region, ReplicaView, Task
 
 
 def moment(seconds: float | None) -> str | None:
@@ -106,6 +106,18 @@ def finding(one: Finding) -> dict[str, Any]:
         "other_id": one.other_id or None,
         "detail": one.detail,
         "found_at": moment(one.found_at),
+    }
+
+
+def event(one: Event, *, shows_actor: bool) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "at": moment(one.at),
+        "image_id": one.image_id or None,
+        "region": one.region or None,
+        "what": one.what,
+        "detail": one.detail,
+        "actor": one.actor.as_dict() if shows_actor and one.actor != Actor() else None,
     }
 
 

@@ -48,9 +48,13 @@ def add_hints(connection: sa.Connection, hints: Iterable[Hint]) -> None:
     )
 
 
-def of_image(connection: sa.Connection, image_id: str, limit: int) -> list[Event]:
-    """The newest ``limit`` events of an image, newest first."""
-    found = connection.execute(
-        sa.select(e).where(e.c.image_id == image_id).order_by(e.c.id.desc()).limit(limit)
-    )
-    return [rows.event(row) for row in found]
+def about(
+    connection: sa.Connection, image_id: str, region: str | None, limit: int, marker: int | None
+) -> list[Event]:
+    """A page of events about an image, or with "" about a region as such; newest first."""
+    query = sa.select(e).where(e.c.image_id == image_id).order_by(e.c.id.desc()).limit(limit)
+    if region is not None:
+        query = query.where(e.c.region == region)
+    if marker is not None:
+        query = query.where(e.c.id < marker)
+    return [rows.event(row) for row in connection.execute(query)]

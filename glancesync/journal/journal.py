@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -204,13 +205,20 @@ class Journal:
             return regions.get(connection, name)
 
     @retried
-    def update_region(self, name: str, changes: Mapping[str, Any]) -> None:
+    def update_region(
+        self,
+        name: str,
+        changes: Mapping[str, Any],
+        actor: Actor = Actor(),  # noqa: B008 - frozen
+    ) -> None:
         """Set some of what an operator may say about a region.
 
         One that is opened is audited at once: it may have changed while nobody looked.
         """
         with self.database.write() as connection:
             regions.update(connection, name, changes)
+            said = ", ".join(f"{field} = {json.dumps(changes[field])}" for field in sorted(changes))
+            events.add(connection, "", [Note("set", said, name)], actor)
             if changes.get("enabled") or changes.get("maintenance") is False:
                 queue.make_due(connection, TaskKind.AUDIT, [name])
         self._wake()
@@ -307,6 +315,9 @@ class Journal:
             for one in held:
                 note = Note("asked", f"deletion released: {one.detail}", audit.region)
                 events.add(connection, one.image_id, [note], actor)
+            if held:
+                note = Note("asked", f"{len(held)} deletions released", audit.region)
+                events.add(connection, "", [note], actor)
         if held:
             self._wake()
         return len(held)
@@ -315,11 +326,16 @@ class Journal:
 
     @retried
     def list_images(
-        self, *, owner: str | None = None, limit: int = 100, marker: str | None = None
+        self,
+        *,
+        owner: str | None = None,
+        name: str | None = None,
+        limit: int = 100,
+        marker: str | None = None,
     ) -> list[ImageRecord]:
         """A page of home images, by id."""
         with self.database.read() as connection:
-            return queries.images(connection, owner=owner, limit=limit, marker=marker)
+            return queries.images(connection, owner=owner, name=name, limit=limit, marker=marker)
 
     @retried
     def list_replicas(
@@ -345,10 +361,14 @@ class Journal:
         kinds: Collection[str] = ENDING,
         region: str | None = None,
         image_id: str | None = None,
+        newest: bool = False,
         limit: int = 100,
         marker: int | None = None,
     ) -> list[Task]:
-        """A page of tasks, by id; those that are open, and that end one day, unless told."""
+        """A page of tasks by id, or the newest first.
+
+        Those that are open, and that end one day, unless told.
+        """
         with self.database.read() as connection:
             return queries.tasks(
                 connection,
@@ -356,6 +376,7 @@ class Journal:
                 kinds=kinds,
                 region=region,
                 image_id=image_id,
+                newest=newest,
                 limit=limit,
                 marker=marker,
             )
@@ -389,10 +410,17 @@ class Journal:
             events.add(connection, task.image_id, [Note("asked", what, task.region)], actor)
 
     @retried
-    def events(self, image_id: str, limit: int = 100) -> list[Event]:
-        """The newest events of an image, newest first."""
+    def events(
+        self,
+        image_id: str,
+        region: str | None = None,
+        *,
+        limit: int = 100,
+        marker: int | None = None,
+    ) -> list[Event]:
+        """A page of events about an image, or with "" about ``region`` as such; newest first."""
         with self.database.read() as connection:
-            return events.of_image(connection, image_id, limit)
+            return events.about(connection, image_id, region, limit, marker)
 
     @retried
     def standings(self) -> tuple[list[Standing], int]:

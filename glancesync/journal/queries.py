@@ -26,11 +26,17 @@ _WANTED = (t.c.state.in_(sorted(OPEN)), t.c.kind.in_(sorted(ENDING)), t.c.since 
 
 
 def images(
-    connection: sa.Connection, *, owner: str | None, limit: int, marker: str | None
+    connection: sa.Connection,
+    *,
+    owner: str | None,
+    name: str | None,
+    limit: int,
+    marker: str | None,
 ) -> list[ImageRecord]:
     query = sa.select(i).order_by(i.c.image_id).limit(limit)
-    if owner is not None:
-        query = query.where(i.c.owner == owner)
+    for column, value in ((i.c.owner, owner), (i.c.name, name)):
+        if value is not None:
+            query = query.where(column == value)
     if marker is not None:
         query = query.where(i.c.image_id > marker)
     return [rows.image(row) for row in connection.execute(query)]
@@ -98,17 +104,18 @@ def tasks(
     kinds: Collection[str],
     region: str | None,
     image_id: str | None,
+    newest: bool,
     limit: int,
     marker: int | None,
 ) -> list[Task]:
-    """Tasks by id."""
+    """Tasks by id, upwards or downwards."""
     query = sa.select(t).where(t.c.state.in_(sorted(states)), t.c.kind.in_(sorted(kinds)))
-    query = query.order_by(t.c.id).limit(limit)
+    query = query.order_by(t.c.id.desc() if newest else t.c.id).limit(limit)
     for column, value in ((t.c.region, region), (t.c.image_id, image_id)):
         if value is not None:
             query = query.where(column == value)
     if marker is not None:
-        query = query.where(t.c.id > marker)
+        query = query.where(t.c.id < marker if newest else t.c.id > marker)
     return [rows.task(row) for row in connection.execute(query)]
 
 

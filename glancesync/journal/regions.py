@@ -10,10 +10,11 @@ import sqlalchemy as sa
 
 from glancesync.breaker import Breaker, counts
 from glancesync.errors import RegionError
-from glancesync.journal import rows
+from glancesync.interfaces import Note
+from glancesync.journal import events, rows
 from glancesync.journal.database import now
 from glancesync.journal.schema import region as g
-from glancesync.model import Region
+from glancesync.model import Actor, Region
 
 
 def _regions() -> sa.Select[Any]:
@@ -35,6 +36,12 @@ def discovered(connection: sa.Connection, urls: Mapping[str, str], home: str) ->
     A region that is no longer listed is kept and shown as not present.
     """
     known = {region.name: region for region in every(connection)}
+    notes = [Note("found", urls[name], name) for name in sorted(urls.keys() - known.keys())]
+    for name, region in known.items():
+        if region.present != (name in urls):
+            said = "left the catalog" if region.present else "is in the catalog again"
+            notes.append(Note("catalog", said, name))
+    events.add(connection, "", notes, Actor())
     for name, url in urls.items():
         values = {"url": url, "home": name == home, "present": True, "seen_at": now()}
         if name in known:
@@ -83,4 +90,8 @@ def note(connection: sa.Connection, name: str, error: RegionError | None, breake
     if not ill:
         values["broken_until"] = None
     connection.execute(sa.update(g).where(g.c.name == name).values(values))
+    if counts(error) and failures == breaker.threshold:
+        events.add(connection, "", [Note("unwell", str(error), name)], Actor())
+    elif not ill and row.failures >= breaker.threshold:
+        events.add(connection, "", [Note("well", "", name)], Actor())
     return not ill and row.broken_until is not None

@@ -108,8 +108,34 @@ class Client:
     def update_region(self, name: str, changes: Json) -> Json:
         return self._one("region", "PATCH", _region(name), json=changes)
 
+    def image_events(self, image_id: str) -> Iterator[Json]:
+        """What was done about an image, the newest first."""
+        return self._pages("events", {}, f"/v1/images/{image_id}/events")
+
+    def region_events(self, name: str) -> Iterator[Json]:
+        """What was done about a region as such, the newest first."""
+        return self._pages("events", {}, f"{_region(name)}/events")
+
+    def audits(self) -> list[Json]:
+        """All audits by region."""
+        return list(self._call("audits", "GET", "/v1/audits")["audits"])
+
+    def audit(self, region: str) -> Json:
+        """With its findings."""
+        return self._one("audit", "GET", _region(region, "audits"))
+
+    def run_audit(self, region: str) -> Json:
+        return self._one("audit", "POST", f"{_region(region, 'audits')}/run")
+
+    def release_audit(self, region: str, finished_at: str | None) -> Json:
+        """The audit, and how many deletions were ``released``."""
+        body = {} if finished_at is None else {"finished_at": finished_at}
+        path = f"{_region(region, 'audits')}/release"
+        done = self._call("audit", "POST", path, json=body)
+        return {**done["audit"], "released": done["released"]}
+
     def tasks(self, **query: str | None) -> Iterator[Json]:
-        """Tasks by id: the open ones unless ``state`` is given."""
+        """Tasks by id: the open ones unless ``state`` is given, of the ``kind`` if it is."""
         return self._pages("tasks", query)
 
     def task(self, task_id: int) -> Json:
@@ -121,11 +147,13 @@ class Client:
     def cancel(self, task_id: int) -> Json:
         return self._one("task", "POST", f"/v1/tasks/{task_id}/cancel")
 
-    def _pages(self, name: str, query: dict[str, str | None]) -> Iterator[Json]:
+    def _pages(
+        self, name: str, query: dict[str, str | None], path: str | None = None
+    ) -> Iterator[Json]:
         wanted = {key: value for key, value in query.items() if value is not None}
         wanted["limit"] = str(self._page)
         while True:
-            page = self._call(name, "GET", f"/v1/{name}", params=wanted)
+            page = self._call(name, "GET", path or f"/v1/{name}", params=wanted)
             yield from page[name]
             if "next" not in page:
                 return
@@ -148,5 +176,5 @@ class Client:
         return body
 
 
-def _region(name: str) -> str:
-    return f"/v1/regions/{urllib.parse.quote(name, safe='')}"
+def _region(name: str, noun: str = "regions") -> str:
+    return f"/v1/{noun}/{urllib.parse.quote(name, safe='')}"

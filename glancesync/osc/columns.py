@@ -13,7 +13,10 @@ from glancesync.osc.client import Json
 from glancesync.osc.standing import Standing, in_words, openness, percent, standing
 from glancesync.states import ENDED
 
-_GIST = 72  # characters
+# Characters.
+_GIST = 72
+_DETAIL = 48
+_USER = 12
 
 
 def _now() -> datetime.datetime:
@@ -50,6 +53,35 @@ class Gist(FormattableColumn[str | None]):
         return message if len(message) <= _GIST else f"{message[: _GIST - 1]}…"
 
 
+class Detail(FormattableColumn[str]):
+    """A message of any length, in lines that leave room for other columns."""
+
+    def human_readable(self) -> str:
+        return "\n".join(text.wrapped(self._value, _DETAIL))
+
+
+class Who(FormattableColumn[Mapping[str, Any] | None]):
+    """Who caused something; people see the beginning of the user's id."""
+
+    def human_readable(self) -> str:
+        user = (self._value or {}).get("user_id") or ""
+        return user if len(user) <= _USER else f"{user[:_USER]}…"
+
+
+class Findings(FormattableColumn[list[Json]]):
+    """What an audit found and did not act on, as a table of its own."""
+
+    def human_readable(self) -> str:
+        rows = [
+            [one["what"], one["image_id"], one["other_id"] or "", one["detail"]]
+            for one in self._value
+        ]
+        return "\n".join(text.table(_FINDING_HEADERS, rows)) if rows else ""
+
+
+_FINDING_HEADERS = ("what", "image", "id there", "detail")
+
+
 class Size(FormattableColumn[int | None]):
     """A number of bytes."""
 
@@ -64,7 +96,14 @@ class Moment(FormattableColumn[str | None]):
         return "" if self._value is None else text.moment(self._value, _now())
 
 
-class Seconds(FormattableColumn[float]):
+class When(FormattableColumn[str]):
+    """A time as the API writes it, to the second."""
+
+    def human_readable(self) -> str:
+        return str(self._value).partition(".")[0].replace("T", " ")
+
+
+class Seconds(FormattableColumn[float | None]):
     """How long something lasts."""
 
     def human_readable(self) -> str:

@@ -27,7 +27,7 @@ def image_id(manager: Any, image: str) -> str:
     if _ID.fullmatch(image):
         return image.lower()
     found = _ids_at_home(manager, image) or {
-        one["id"] for one in manager.image_sync.images() if one["name"] == image and alive(one)
+        one["id"] for one in manager.image_sync.images(name=image) if alive(one)
     }
     if not found:
         raise CommandError(f"no image is called {image!r}")

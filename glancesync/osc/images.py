@@ -22,6 +22,7 @@ class ListImages(commands.Lister):
             action="store_true",
             help="List only images that are not in sync in every region they go to",
         )
+        parser.add_argument("--name", metavar="<name>", help="List only images with that name")
         parser.add_argument(
             "--deleted",
             action="store_true",
@@ -33,7 +34,7 @@ class ListImages(commands.Lister):
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], Iterable[tuple[Any, ...]]]:
         columns = ("ID", "Name", "Status", "Size", "In Sync", "Behind", "Trouble")
-        images = self.sync.images()
+        images = self.sync.images(name=parsed_args.name)
         return columns, (
             row
             for image in images

@@ -12,13 +12,16 @@ from osc_lib.cli.parseractions import NonNegativeAction
 from glancesync.osc import commands, find
 from glancesync.osc.client import Json
 from glancesync.osc.columns import Gist, Maybe, Moment, Pairs, Words
-from glancesync.states import TaskState
+from glancesync.states import TaskKind, TaskState
 
-_MOMENTS = ("due_at", "lease_until", "created_at", "updated_at", "ended_at")
+_MOMENTS = ("due_at", "since", "lease_until", "created_at", "updated_at", "ended_at")
 
 
 class ListTasks(commands.Lister):
-    """List tasks, the oldest first: those that are open, unless a state is given"""
+    """List tasks, the oldest first: those that are open, unless a state is given
+
+    Tasks that never end are listed if their kind is given: "watch" and "audit" of each region.
+    """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -27,9 +30,17 @@ class ListTasks(commands.Lister):
             choices=[state.value for state in TaskState],
             help="List only tasks in this state",
         )
+        parser.add_argument(
+            "--kind",
+            choices=[kind.value for kind in TaskKind],
+            help="List only tasks of this kind",
+        )
         parser.add_argument("--region", metavar="<region>", help="List only tasks of this region")
         parser.add_argument(
             "--image", metavar="<image>", help="List only tasks of this image (name or ID)"
+        )
+        parser.add_argument(
+            "--newest-first", action="store_true", help="List the newest tasks first"
         )
         parser.add_argument(
             "--limit",
@@ -45,7 +56,11 @@ class ListTasks(commands.Lister):
     ) -> tuple[tuple[str, ...], Iterable[tuple[Any, ...]]]:
         image_id = find.image_id(self.manager, parsed_args.image) if parsed_args.image else None
         tasks = self.sync.tasks(
-            state=parsed_args.state, region=parsed_args.region, image_id=image_id
+            state=parsed_args.state,
+            kind=parsed_args.kind,
+            region=parsed_args.region,
+            image_id=image_id,
+            sort_dir="desc" if parsed_args.newest_first else None,
         )
         columns = ("ID", "Kind", "Image ID", "Region", "State", "Attempt", "Due At", "Reason")
         names = [column.lower().replace(" ", "_") for column in columns]

@@ -208,6 +208,18 @@ class Offers(Estate):
         self._commit(Done("adopted"), Changes(replica=adopted, findings=findings))
 
 
+class Audited(Held):
+    """As Held, and RegionTwo is being audited; so far, A2 could be adopted there."""
+
+    def fill(self) -> None:
+        super().fill()
+        self.journal.ask([Ask(TaskKind.AUDIT, "", "RegionTwo", Priority.USER)], "test")
+        (task,) = self.journal.claim("host:1", lease=36000, limit=1, regions={"RegionTwo"})
+        audit = Audit("RegionTwo", started_at=task.updated_at, seen=7, drifted=2, missing=1)
+        finding = Finding("RegionTwo", FindingKind.ADOPTABLE, A2, B1, "why")
+        self.journal.commit(task, Changes(audit=audit, findings=(finding,)))
+
+
 class Gone(Estate):
     """The database went away after the API had started."""
 

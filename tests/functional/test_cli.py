@@ -244,6 +244,61 @@ def test_a_region_can_not_be_set_so(cli: Cli, args: list[str], code: int, said: 
     assert said in cli.error("region", "set", *args, code=code)
 
 
+# -- audits and history ---------------------------------------------------------------------------
+
+
+def test_an_audit_is_run_waited_for_and_listed(cli: Cli, image: str) -> None:
+    before = cli.json("audit", "show", "RegionTwo")
+    done = cli.json("audit", "run", "RegionTwo", "--wait")
+    assert (done["region"], done["running"]) == ("RegionTwo", False)
+    assert done["finished_at"] > (before["finished_at"] or "")
+    assert done["seen"] >= 1
+    assert "images in the region" in done["result"]
+    rows = {row["Region"]: row for row in cli.json("audit", "list")}
+    assert rows.keys() == {"RegionOne", *BESIDES}
+    assert (rows["RegionTwo"]["Held"], rows["RegionTwo"]["Took"]) == (0, done["took"])
+    assert "holds nothing back (HTTP 409)" in cli.error("audit", "release", "RegionTwo")
+    assert "there is no region 'Atlantis'" in cli.error("audit", "run", "Atlantis")
+    tasks = cli.json("task", "list", "--kind", "audit")
+    assert {task["Region"] for task in tasks} == {"RegionOne", *BESIDES}
+
+
+def test_an_audit_of_a_closed_region_waits(cli: Cli) -> None:
+    with maintenance(cli, "RegionTwo"):
+        done = cli("audit", "run", "RegionTwo", "--timeout", "1", code=4)
+    assert "RegionTwo is in maintenance; its audit waits until it is open" in done.stderr
+    assert "not done within 1 s" in done.stderr
+    cli("audit", "run", "RegionTwo", "--wait")
+
+
+def test_history_says_who_asked_and_what_was_done(cli: Cli, make: Make, cloud: Cloud) -> None:
+    one = make("with a past")
+    cli("run", "with a past", "--region", "RegionTwo", "--timeout", str(PATIENCE))
+    user = cloud.session().get_user_id()
+    events = cli.json("history", "with a past")
+    assert {event["Who"]["user_id"] for event in events} == {user}
+    said = [(event["Region"], event["What"]) for event in events]
+    order = [said.index(("RegionTwo", what)) for what in ("in_sync", "transfer", "create")]
+    assert order == sorted(order), "the newest first"
+    assert said[-1] == (None, "hint")
+    assert ("RegionTwo", "asked") in said
+    assert cli.json("history", one, "--limit", "3") == events[:3]
+    assert re.search(rf"RegionTwo +\| transfer +\| 1500 bytes by upload +\| {user[:12]}…",
+                     cli("history", one).stdout)  # fmt: skip
+    cloud.glance("RegionOne").images.delete(one)
+    cli("run", one, "--timeout", str(PATIENCE))
+    causes = [event["Detail"] for event in cli.json("history", one) if event["What"] == "delete"]
+    assert causes == [f"{one}: the home image is deleted"] * 2
+
+
+def test_the_history_of_a_region(cli: Cli) -> None:
+    with maintenance(cli, "RegionTwo"):
+        pass
+    events = cli.json("region", "history", "RegionTwo", "--limit", "20")
+    said = [event["Detail"] for event in events if event["What"] == "set"]
+    assert said[:2] == ["maintenance = false", "maintenance = true"]
+
+
 # -- running --------------------------------------------------------------------------------------
 
 
@@ -351,6 +406,8 @@ def test_tasks_are_listed_and_shown(cli: Cli, image: str) -> None:
     assert two == ended[:2]
     by_region = ["task", "list", "--image", image, "--state", "done", "--region", "RegionTwo"]
     assert {row["Region"] for row in cli.json(*by_region)} == {"RegionTwo"}
+    newest = ["task", "list", "--image", image, "--state", "done", "--newest-first"]
+    assert [row["ID"] for row in cli.json(*newest)] == [row["ID"] for row in reversed(ended)]
     shown = cli.json("task", "show", str(ended[0]["ID"]))
     assert (shown["image_id"], shown["state"]) == (image, "done")
 

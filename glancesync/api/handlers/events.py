@@ -1,10 +1,12 @@
-"""Hints: the door through which the hook, and anyone with the role, says that images changed."""
+"""Events: told by the hook, that images changed; and the log of what came of them."""
 
 from __future__ import annotations
 
 import logging
 
+from glancesync.api import views
 from glancesync.api.call import Answer, Call
+from glancesync.api.schemas import NO_QUERY
 from glancesync.api.schemas import events as schemas
 from glancesync.errors import BadRequest
 from glancesync.model import Actor, Hint
@@ -36,3 +38,20 @@ def create(call: Call) -> Answer:
     if body.get("dropped"):
         LOG.warning("a hook had to drop %d hints since it last got through", body["dropped"])
     return 202, {"accepted": len(events)}
+
+
+def log(call: Call, image_id: str, region: str | None = None) -> Answer:
+    """A page of the event log about an image, or with "" about a region as such.
+
+    Who caused an event is shown only to those that policy lets see it.
+    """
+    call.query(NO_QUERY)
+    limit = call.limit()
+    found = call.journal.events(
+        image_id, region, limit=limit, marker=call.number_marker("an event")
+    )
+    rows = [
+        views.event(one, shows_actor=call.allows("glancesync:events:actor", one.actor.project_id))
+        for one in found
+    ]
+    return 200, call.page("events", rows, str(rows[-1]["id"]) if rows else None, limit)

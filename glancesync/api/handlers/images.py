@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from glancesync.api import views
 from glancesync.api.call import Answer, Call
+from glancesync.api.handlers import events
 from glancesync.api.schemas import IMAGE_ID, NO_QUERY
 from glancesync.api.schemas import images as schemas
 from glancesync.errors import BadRequest
@@ -21,7 +22,9 @@ def index(call: Call) -> Answer:
     query = call.query(schemas.INDEX)
     owner = visible_project(call, query.get("project_id"))
     limit = call.limit()
-    records = call.journal.list_images(owner=owner, limit=limit, marker=call.marker())
+    records = call.journal.list_images(
+        owner=owner, name=query.get("name"), limit=limit, marker=call.marker()
+    )
     replicas = call.journal.replicas_for([record.image_id for record in records])
     rows = [views.image(record, replicas) for record in records]
     return 200, call.page("images", rows, rows[-1]["id"] if rows else None, limit)
@@ -115,6 +118,16 @@ def check_regions(call: Call, field: str, regions: Iterable[str]) -> None:
             raise BadRequest(f"body.{field}: there is no region {name!r}")
         if known[name].home:
             raise BadRequest(f"body.{field}: {name} is the home region")
+
+
+def history(call: Call) -> Answer:
+    """``GET /v1/images/{id}/events``: who asked, what was done, when, with what result."""
+    image_id = _image_id(call)
+    record = call.journal.image(image_id)
+    allowed = call.allows("glancesync:images:history", record.owner if record else None)
+    if not allowed or (record is None and not call.journal.events(image_id, limit=1)):
+        raise BadRequest(f"image {image_id} is not known", 404)
+    return events.log(call, image_id)
 
 
 def visible_project(call: Call, wanted: str | None) -> str | None:

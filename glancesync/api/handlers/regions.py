@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from glancesync.api import views
 from glancesync.api.call import Answer, Call
+from glancesync.api.handlers import events
 from glancesync.api.schemas import NO_QUERY
 from glancesync.api.schemas import regions as schemas
 from glancesync.errors import BadRequest
@@ -34,7 +35,7 @@ def update(call: Call) -> Answer:
     body = call.body(schemas.UPDATE)
     if region.home and body.keys() & {"enabled", "maintenance"}:
         raise BadRequest(f"{region.name} is the home region: it can't be closed")
-    call.journal.update_region(region.name, body)
+    call.journal.update_region(region.name, body, call.actor)
     return 200, {"region": views.region(_region(call))}
 
 
@@ -52,6 +53,12 @@ def adopt(call: Call) -> Answer:
         region.name, call.actor, own=body.get("own", False)
     )
     return 202, {"region": region.name, "asked": asked, "several": several}
+
+
+def history(call: Call) -> Answer:
+    """``GET /v1/regions/{name}/events``: of the region as such, not of images in it."""
+    call.allow("glancesync:regions:history")
+    return events.log(call, "", _region(call).name)
 
 
 def _region(call: Call) -> Region:

@@ -8,23 +8,25 @@ from glancesync.api.schemas import NO_QUERY
 from glancesync.api.schemas import tasks as schemas
 from glancesync.errors import BadRequest
 from glancesync.model import Task
-from glancesync.states import OPEN
+from glancesync.states import ENDING, OPEN
 
 
 def index(call: Call) -> Answer:
-    """``GET /v1/tasks``: the open ones, unless a state is asked for."""
+    """``GET /v1/tasks``: the open ones, unless a state is asked for.
+
+    Those that never end are no work that waits; they are shown if their kind is asked for.
+    """
     call.allow("glancesync:tasks:list")
     query = call.query(schemas.INDEX)
-    limit, text = call.limit(), call.marker()
-    marker = None if text is None else natural(text)
-    if text is not None and marker is None:
-        raise BadRequest("query: marker: must be the id of a task")
+    limit = call.limit()
     found = call.journal.list_tasks(
         states=[query["state"]] if "state" in query else OPEN,
+        kinds=[query["kind"]] if "kind" in query else ENDING,
         region=query.get("region"),
         image_id=query.get("image_id"),
+        newest=query.get("sort_dir") == "desc",
         limit=limit,
-        marker=marker,
+        marker=call.number_marker("a task"),
     )
     rows = [views.task(task) for task in found]
     return 200, call.page("tasks", rows, str(rows[-1]["id"]) if rows else None, limit)

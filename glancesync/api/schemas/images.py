@@ -26,5 +26,8 @@ ADOPT: dict[str, Any] = {
 
 INDEX: dict[str, Any] = {
     "type": "object",
-    "properties": {"project_id": {"type": "string", "maxLength": 255}},
+    "properties": {
+        "project_id": {"type": "string", "maxLength": 255},
+        "name": {"type": "string", "maxLength": 255},
+    },
 }
