@@ -5,6 +5,7 @@ Run as ``python -m bench.auditor audit|list JOURNAL URL REGION...`` by :mod:`ben
 only reads what an audit reads.
 """
 
+import functools
 import json
 import sys
 import time
@@ -14,9 +15,9 @@ import eventlet
 from keystoneauth1.session import Session
 from keystoneauth1.token_endpoint import Token
 
+from glancesync.breaker import Breaker
 from glancesync.bundle import Bundle
 from glancesync.cmd import sync as daemon  # patches the standard library for green threads
-from glancesync.errors import RegionError
 from glancesync.interfaces import Lost
 from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
@@ -46,13 +47,19 @@ class Regions:
 def audit(journal: Journal, services: Regions) -> int:
     """Run the audits of all regions; return how many images they saw."""
     reconciler = Reconciler(
-        journal, journal, journal, services, STRATEGIES["ALL"], AuditSettings(), lambda: 0.5
+        journal,
+        journal,
+        journal,
+        services,
+        STRATEGIES["ALL"],
+        AuditSettings(),
+        lambda: 0.5,
+        functools.partial(journal.note_region, breaker=Breaker()),
     )
 
-    def run(task: Task, bundle: Bundle, lost: Lost) -> RegionError | None:
+    def run(task: Task, bundle: Bundle, lost: Lost) -> None:
         changes, outcome = reconciler.audit(task, lost)
         journal.commit(task, changes, outcome)
-        return None
 
     worker = Worker("bench", journal, journal, run, eventlet.spawn_n, WorkerSettings())
     eventlet.spawn_n(worker.serve)

@@ -8,6 +8,7 @@ task and records what came of it (P2).
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Mapping
 
@@ -15,7 +16,7 @@ from glancesync.bundle import Bundle
 from glancesync.counts import Count, Counter, reason
 from glancesync.errors import Corrupt, JournalUnavailable, LeaseLost, RegionError
 from glancesync.home import observed, read_home
-from glancesync.interfaces import Ask, Changes, Lost, Note, Queue, Replicas, Services
+from glancesync.interfaces import Ask, Changes, Heard, Lost, Note, Queue, Replicas, Services
 from glancesync.model import (
     Done,
     Image,
@@ -35,8 +36,13 @@ from glancesync.states import ENDED, SETTLED, ReplicaState, TaskKind
 
 LOG = logging.getLogger(__name__)
 
-#: Runs a task that never ends.
-Periodic = Callable[[Task, Lost], tuple[Changes, Outcome]]
+
+@dataclasses.dataclass(frozen=True)
+class Periodic:
+    """How a task that never ends is run, and how long it rests between two runs."""
+
+    run: Callable[[Task, Lost], tuple[Changes, Outcome]]
+    interval: float  # seconds
 
 
 class Executor:
@@ -55,6 +61,7 @@ class Executor:
         settings: Settings,
         random: Callable[[], float],
         periodic: Mapping[TaskKind, Periodic],
+        heard: Heard,
     ) -> None:
         self._queue = queue
         self._replicas = replicas
@@ -64,9 +71,10 @@ class Executor:
         self._settings = settings
         self._random = random
         self._periodic = periodic
+        self._heard = heard
 
-    def run(self, task: Task, bundle: Bundle, lost: Lost) -> RegionError | None:
-        """Run a claimed task to its conclusion; return what went wrong with a region, if so.
+    def run(self, task: Task, bundle: Bundle, lost: Lost) -> None:
+        """Run a claimed task to its conclusion.
 
         :param lost: set by the worker when the lease is gone
         :raises JournalUnavailable: the task is still to be given back
@@ -78,29 +86,46 @@ class Executor:
             if task.kind is TaskKind.IMAGE:
                 changes, outcome = self._image(task)
             elif task.kind in self._periodic:
-                changes, outcome = self._periodic[task.kind](task, lost)
+                changes, outcome = self._periodic[task.kind].run(task, lost)
             elif not self._strategy.active and task.decision is None:
                 changes, outcome = Changes(), Snooze(self._policy.cap, OFF)
                 bundle.leave()
             else:
                 replication = Replication(
-                    task, bundle, lost, self._queue, self._replicas, self._services, self._settings
+                    task,
+                    bundle,
+                    lost,
+                    self._queue,
+                    self._replicas,
+                    self._services,
+                    self._settings,
+                    self._heard,
                 )
-                changes, outcome = replication.run(lambda: read_home(self._services, task.image_id))
+                changes, outcome = replication.run(lambda: self._read_home(task.image_id))
             self._queue.commit(task, changes, outcome)
         except LeaseLost as error:
             LOG.warning("%s; leaving it alone", error)
         except JournalUnavailable:
             raise  # no failure of the task, and could not be written down
-        except Exception as error:
-            if not isinstance(error, RegionError):
-                LOG.exception("task %s failed unexpectedly", task.key)
+        except RegionError as error:
+            self._heard(error.region, error)
             self._fail(task, error, replication)
-            return error if isinstance(error, RegionError) else None
-        return None
+        except Exception as error:
+            LOG.exception("task %s failed unexpectedly", task.key)
+            self._fail(task, error, replication)
+
+    def _read_home(self, image_id: str) -> Image | None:
+        image = read_home(self._services, image_id)
+        self._heard(self._services.home, None)
+        return image
 
     def _fail(self, task: Task, error: Exception, replication: Replication | None) -> None:
-        outcome = self._policy.decide(error, task.attempt, self._random())
+        policy = self._policy
+        if task.kind in self._periodic:
+            # No later than it would be due if all were well: it also finds out that all is well.
+            cap = min(policy.cap, self._periodic[task.kind].interval)
+            policy = dataclasses.replace(policy, cap=cap)
+        outcome = policy.decide(error, task.attempt, self._random())
         said = outcome.error if isinstance(outcome, Retry) else outcome.reason
         LOG.info("%s: attempt %d: %s", task.key, task.attempt + 1, said)
         replica = None if replication is None else replication.after(error, outcome, said)
@@ -117,7 +142,7 @@ class Executor:
             LOG.warning("%s; leaving it alone", lost)
 
     def _image(self, task: Task) -> tuple[Changes, Outcome]:
-        image = read_home(self._services, task.image_id)
+        image = self._read_home(task.image_id)
         old = self._replicas.image(task.image_id)
         if image is None and old is None:
             return Changes(), Done("home has no such image")

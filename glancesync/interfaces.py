@@ -38,6 +38,10 @@ class Lost(Protocol):
         """True if the lease is lost: start nothing more."""
 
 
+#: Told how a region does, as soon as it is known: what went wrong, or None if it answered.
+Heard = Callable[[str, RegionError | None], None]
+
+
 class Clock(Protocol):
     """Time of this process; never compared with another machine's."""
 

@@ -157,6 +157,7 @@ class Replica:
     bytes_done: int = 0
     bytes_total: int | None = None
     refused: Mapping[str, str] = dataclasses.field(default_factory=dict)  # what -> why
+    kept: Mapping[str, str] = dataclasses.field(default_factory=dict)  # to outlive a replacement
     last_error: str | None = None
     synced_at: float | None = None
     expires_at: float | None = None  # end of the grace period, once the home image is gone

@@ -145,7 +145,7 @@ def plan(
         return _replacement(observed, replica, force, "its bytes differ from the home image's")
     if any(getattr(observed, name) != getattr(desired, name) for name in FORMATS):
         return _replacement(observed, replica, force, "its format differs from the home image's")
-    return _metadata(desired, observed, preserve, refused)
+    return _metadata(desired, observed, preserve, refused, replica.kept)
 
 
 def unfit(home: Image | None, observed: Image | None) -> str | None:
@@ -173,6 +173,13 @@ def _own(desired: Image, preserve: Sequence[str]) -> Image:
             if not _preserved(name, preserve)
         },
     )
+
+
+def regions_own(observed: Image, preserve: Sequence[str]) -> dict[str, str]:
+    """The properties of ``observed`` that belong to the region, for its replacement to have."""
+    return {
+        name: value for name, value in observed.properties.items() if _preserved(name, preserve)
+    }
 
 
 def _preserved(name: str, preserve: Sequence[str]) -> bool:
@@ -235,12 +242,16 @@ def _replacement(observed: Image, replica: Replica, force: bool, reason: str) ->
 
 
 def _metadata(
-    desired: Image, observed: Image, preserve: Sequence[str], refused: Collection[str]
+    desired: Image,
+    observed: Image,
+    preserve: Sequence[str],
+    refused: Collection[str],
+    kept: Mapping[str, str],
 ) -> list[Action]:
     actions: list[Action] = []
     ops = [
         *attribute_ops(desired, observed),
-        *property_ops(desired.properties, observed.properties, preserve),
+        *property_ops(desired.properties, observed.properties, preserve, kept),
     ]
     ops = [op for op in ops if op.name not in refused]
     if ops:
@@ -276,14 +287,23 @@ def attribute_ops(desired: Image, observed: Image) -> list[Op]:
 
 
 def property_ops(
-    desired: Mapping[str, str], observed: Mapping[str, str], preserve: Sequence[str]
+    desired: Mapping[str, str],
+    observed: Mapping[str, str],
+    preserve: Sequence[str],
+    kept: Mapping[str, str],
 ) -> list[Op]:
-    """Changes of custom properties; those matching ``preserve`` are the region's own."""
+    """Changes of custom properties; those matching ``preserve`` are the region's own.
+
+    :param kept: the region's own that the image had which this one replaces
+    """
     ops = []
-    for name in sorted(desired.keys() | observed.keys()):
+    for name in sorted(desired.keys() | observed.keys() | kept.keys()):
         if _preserved(name, preserve):
-            continue
-        if name not in desired:
+            if name in kept and name not in observed:
+                ops.append(Op("add", name, kept[name], custom=True))
+        elif name not in desired and name not in observed:
+            continue  # kept once, and no longer said to be the region's own
+        elif name not in desired:
             ops.append(Op("remove", name, custom=True))
         elif name not in observed:
             ops.append(Op("add", name, desired[name], custom=True))

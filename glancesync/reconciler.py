@@ -25,6 +25,7 @@ from glancesync.interfaces import (
     Ask,
     Baselines,
     Changes,
+    Heard,
     ImageService,
     Lost,
     Note,
@@ -110,6 +111,7 @@ class Reconciler:
         strategy: Strategy,
         settings: AuditSettings,
         random: Callable[[], float],
+        heard: Heard,
     ) -> None:
         self._queue = queue
         self._replicas = replicas
@@ -118,6 +120,7 @@ class Reconciler:
         self._strategy = strategy
         self._settings = settings
         self._random = random
+        self._heard = heard
 
     # -- what changed lately ----------------------------------------------------------------------
 
@@ -146,6 +149,7 @@ class Reconciler:
             after: str | None = None
             while True:
                 page = service.page(hidden=hidden, after=after, updated_since=since)
+                self._heard(task.region, None)
                 newest = max([newest, *page.updated_at])
                 images = with_members(service, page.images)
                 if home:
@@ -181,6 +185,7 @@ class Reconciler:
             self._queue.commit(task, Changes(audit=audit, settled=frozenset(FindingKind)))
         try:
             for images, upto in listing(service, audit.marker):
+                self._heard(task.region, None)
                 _still_ours(task, lost)
                 seen = self._compare(task, service, images, audit.marker or "", upto)
                 audit = dataclasses.replace(

@@ -18,6 +18,7 @@ from glancesync.interfaces import (
     Ask,
     Changes,
     Clock,
+    Heard,
     Lost,
     Note,
     Queue,
@@ -77,6 +78,7 @@ class Replication:
         replicas: Replicas,
         services: Services,
         settings: Settings,
+        heard: Heard,
     ) -> None:
         self._task = task
         self._bundle = bundle
@@ -86,6 +88,7 @@ class Replication:
         self._services = services
         self._service = services(task.region)
         self._settings = settings
+        self._heard = heard
         self._left = False
         self._refused: dict[str, str] = {}
         self._done: list[str] = []  # what was done, in words
@@ -112,6 +115,7 @@ class Replication:
             for _ in range(MAX_ROUNDS):
                 desired = self._desired(home)
                 observed = self._service.get(self._replica_id)
+                self._heard(self._task.region, None)
                 if observed is None and self.replica.made:
                     self._service.require_admin()
                 self._count_bytes(observed)
@@ -393,8 +397,12 @@ class Replication:
 
     def _delete(self, cause: str, home: Image | None, observed: Image | None) -> None:
         arrived = self.replica.state is ReplicaState.COPYING and observed is not None
-        self._queue.commit(
-            self._task, Changes(notes=(self._note("delete", f"{self._replica_id}: {cause}"),))
+        own: dict[str, str] = {}
+        if home is not None and observed is not None:  # another will take its place
+            own = planner.regions_own(observed, self._settings.preserve)
+        self._record(
+            self._note("delete", f"{self._replica_id}: {cause}"),
+            kept={**self.replica.kept, **own},
         )
         self._service.delete(self._replica_id)
         copied_wrong = arrived and observed is not None and observed.has_data and home is not None
@@ -460,6 +468,7 @@ class Replication:
             ),
             baseline=observed.fingerprint() if observed else None,
             refused=dict(self._refused),
+            kept={k: v for k, v in self.replica.kept.items() if k in self._refused},
             last_error=self._left_there(observed) if observed and not desired else None,
             expires_at=None,
         )

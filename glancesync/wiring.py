@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import pathlib
 import random
@@ -15,8 +16,8 @@ from oslo_config import cfg
 
 from glancesync.breaker import Breaker
 from glancesync.conf import CREDENTIALS, broken, check
-from glancesync.errors import ConfigurationError, RegionError
-from glancesync.executor import Executor
+from glancesync.errors import ConfigurationError
+from glancesync.executor import Executor, Periodic
 from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
 from glancesync.maintenance import Discovery
@@ -111,13 +112,14 @@ def catalog(conf: cfg.ConfigOpts) -> CatalogServices:
 
 
 def executor(conf: cfg.ConfigOpts, journal: Journal, services: CatalogServices) -> Executor:
-    """What runs a task.
+    """What runs a task, by the options as they are now.
 
     :raises ConfigurationError: an option can't work
     """
     strategy = STRATEGIES[conf.sync_strategy]
+    heard = functools.partial(journal.note_region, breaker=breaker(conf))
     reconciler = Reconciler(
-        journal, journal, journal, services, strategy, audit_settings(conf), random.random
+        journal, journal, journal, services, strategy, audit_settings(conf), random.random, heard
     )
     return Executor(
         journal,
@@ -139,7 +141,21 @@ def executor(conf: cfg.ConfigOpts, journal: Journal, services: CatalogServices) 
             delete_grace=conf.delete_grace,
         ),
         random.random,
-        {TaskKind.WATCH: reconciler.watch, TaskKind.AUDIT: reconciler.audit},
+        {
+            TaskKind.WATCH: Periodic(reconciler.watch, conf.watch_interval),
+            TaskKind.AUDIT: Periodic(reconciler.audit, conf.audit_interval),
+        },
+        heard,
+    )
+
+
+def breaker(conf: cfg.ConfigOpts) -> Breaker:
+    """When a region is left alone."""
+    return Breaker(
+        threshold=conf.breaker_failures,
+        pause=conf.breaker_pause,
+        cap=conf.breaker_max_pause,
+        patience=conf.retry_max_interval,
     )
 
 
@@ -171,11 +187,6 @@ def engine(conf: cfg.ConfigOpts, journal: Journal, spawn: Spawn) -> Engine:
     :raises ConfigurationError: an option can't work
     """
     services = catalog(conf)
-
-    def on_region(name: str, error: RegionError | None) -> None:
-        breaker = Breaker(conf.breaker_failures, conf.breaker_pause, conf.breaker_max_pause)
-        journal.note_region(name or services.home, error, breaker)
-
     worker = Worker(
         f"{socket.gethostname()}:{os.getpid()}",
         journal,
@@ -183,7 +194,6 @@ def engine(conf: cfg.ConfigOpts, journal: Journal, spawn: Spawn) -> Engine:
         executor(conf, journal, services).run,
         spawn,
         worker_settings(conf),
-        on_region,
     )
     journal.on_work(worker.wake)
     return Engine(services, Discovery(services, journal.discovered), worker)

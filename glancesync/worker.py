@@ -14,13 +14,13 @@ import time
 from collections.abc import Callable
 
 from glancesync.bundle import Bundle
-from glancesync.errors import JournalUnavailable, RegionError
+from glancesync.errors import JournalUnavailable
 from glancesync.interfaces import Lost, Queue, Replicas
 from glancesync.model import Region, Task
 
 LOG = logging.getLogger(__name__)
 
-Run = Callable[[Task, Bundle, Lost], RegionError | None]
+Run = Callable[[Task, Bundle, Lost], None]
 Spawn = Callable[[Callable[[], None]], None]
 
 
@@ -45,8 +45,9 @@ class Lease:
     """
 
     def __init__(self, seconds: float) -> None:
+        self.began = time.monotonic()
         self._taken = threading.Event()
-        self.renewed(time.monotonic(), seconds)
+        self.renewed(self.began, seconds)
 
     def renewed(self, at: float, seconds: float) -> None:
         """It was good at ``at`` for ``seconds`` more."""
@@ -65,7 +66,6 @@ class Worker:
 
     :param owner: names this process in the journal, for people
     :param spawn: runs a function in a thread of its own
-    :param on_region: told after each task how its region, or home, did (None: well)
     """
 
     def __init__(
@@ -76,7 +76,6 @@ class Worker:
         run: Run,
         spawn: Spawn,
         settings: WorkerSettings,
-        on_region: Callable[[str, RegionError | None], None] = lambda region, error: None,
     ) -> None:
         self._owner = owner
         self._queue = queue
@@ -84,7 +83,6 @@ class Worker:
         self._run = run
         self._spawn = spawn
         self._settings = settings
-        self._on_region = on_region
         self._lock = threading.Lock()
         self._running: dict[int, tuple[Task, Lease]] = {}
         self._left: list[Task] = []  # to be given back as soon as the journal answers
@@ -186,24 +184,39 @@ class Worker:
     def _open(self) -> set[str]:
         """The regions this process may take one more task of now.
 
-        Image tasks, whose region is "", are home's load. While home is unwell nothing can be done
-        for any region.
+        Image tasks, whose region is "", are home's load, and while home is unwell nothing can be
+        done for any region.
         """
+        regions = self._replicas.regions()
+        home = next((region for region in regions if region.home), None)
+        if home is not None and home.broken_for is not None:
+            return {home.name, ""} if self._may_probe(home, home.name, "") else set()
         with self._lock:
             load = collections.Counter(task.region for task, _ in self._running.values())
-        regions = self._replicas.regions()
-        if any(region.home and _rests(region) for region in regions):
-            return set()
         found = set()
         for region in regions:
-            if _rests(region) or not (region.open or region.home):
+            if not (region.open or region.home):
+                continue
+            if region.broken_for is not None:
+                found |= {region.name} if self._may_probe(region, region.name) else set()
                 continue
             most = region.limits.get("tasks", self._settings.region_slots)
-            if region.broken_for is not None:
-                most = 1  # to see whether it answers again
             names = (region.name, "") if region.home else (region.name,)
             found |= {name for name in names if load[name] < most}
         return found
+
+    def _may_probe(self, region: Region, *names: str) -> bool:
+        """Whether one task may see if a region that was left alone answers again.
+
+        What began before it was left alone, such as a long copy, is no probe and keeps none away.
+        """
+        assert region.broken_for is not None  # noqa: S101 - asked of broken regions only
+        if region.broken_for > 0:
+            return False
+        since = time.monotonic() + region.broken_for
+        with self._lock:
+            running = list(self._running.values())
+        return not any(task.region in names and lease.began >= since for task, lease in running)
 
     def _claim(self) -> bool:
         """Claim and start what there is room for; False if there was nothing or no room."""
@@ -229,8 +242,7 @@ class Worker:
 
     def _work(self, task: Task, bundle: Bundle, lease: Lease) -> None:
         try:
-            error = self._run(task, bundle, lease)
-            self._on_region(error.region if error else task.region, error)
+            self._run(task, bundle, lease)
         except JournalUnavailable as error:
             LOG.warning("the journal does not answer, %s will be done again: %s", task.key, error)
             with self._lock:
@@ -243,11 +255,6 @@ class Worker:
                 self._running.pop(task.id, None)
             self._ended.set()
             self._wake.set()
-
-
-def _rests(region: Region) -> bool:
-    """True while no work may start for a region that is unwell."""
-    return region.broken_for is not None and region.broken_for > 0
 
 
 @dataclasses.dataclass(frozen=True)

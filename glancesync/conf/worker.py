@@ -26,8 +26,8 @@ OPTIONS = [
         mutable=True,
         default=5,
         min=1,
-        help="Attempts, with short pauses, before a task is shown as failed. A failed task is "
-        "still tried again, every retry_max_interval seconds.",
+        help="Attempts, with short pauses, before a task is shown as failed and its replica as "
+        "stalled. Both are still tried again, every retry_max_interval seconds.",
     ),
     cfg.FloatOpt(
         "retry_interval",
@@ -41,7 +41,8 @@ OPTIONS = [
         mutable=True,
         default=600,
         min=0.01,
-        help="Longest pause, in seconds, between two attempts.",
+        help="Longest pause, in seconds, between two attempts; also the longest that a region's "
+        "Retry-After is honoured for.",
     ),
     cfg.IntOpt(
         "breaker_failures",
@@ -63,8 +64,8 @@ OPTIONS = [
         mutable=True,
         default=60,
         min=0.01,
-        help="Longest time, in seconds, that a broken region is left alone for; also the longest "
-        "that a region's Retry-After is honoured for.",
+        help="Longest time, in seconds, that a broken region is left alone for, unless it asks "
+        "for more by Retry-After.",
     ),
     cfg.FloatOpt(
         "lease",

@@ -30,6 +30,8 @@ from glancesync.model import (
 )
 from glancesync.states import ENDING, OPEN, FindingKind, TaskKind
 
+_CANCELLED = "cancelled by hand"
+
 
 class Journal:
     """Implements ``interfaces.Queue``, ``Replicas`` and ``Baselines``, and what the API asks.
@@ -229,7 +231,7 @@ class Journal:
         if error is None:  # the usual case: write only if there is something to take back
             with self.database.read() as connection:
                 region = regions.get(connection, name)
-            if region is None or not (region.failures or region.last_error):
+            if region is None or region.last_error is None:
                 return
         with self.database.write() as connection:
             well = regions.note(connection, name, error, breaker)
@@ -398,16 +400,22 @@ class Journal:
 
     @retried
     def cancel_task(self, task_id: int, actor: Actor) -> bool:
-        """End an open task without result; False if it has ended."""
+        """End an open task without result; False if it has ended.
+
+        The next change of the image, audit of home, or wish of somebody opens another one.
+        """
         with self.database.write() as connection:
-            changed = queue.cancel(connection, task_id, "cancelled by hand")
-            self._note_task(connection, task_id, "cancelled by hand", actor)
+            changed = queue.cancel(connection, task_id, _CANCELLED)
+            task = self._note_task(connection, task_id, _CANCELLED, actor)
+            if changed and task is not None:
+                replicas.abandon(connection, task.image_id, task.region, _CANCELLED)
         return changed
 
-    def _note_task(self, connection: Any, task_id: int, what: str, actor: Actor) -> None:
+    def _note_task(self, connection: Any, task_id: int, what: str, actor: Actor) -> Task | None:
         task = queue.get(connection, task_id)
         if task is not None:
             events.add(connection, task.image_id, [Note("asked", what, task.region)], actor)
+        return task
 
     @retried
     def events(

@@ -399,14 +399,24 @@ def get(connection: sa.Connection, task_id: int) -> Task | None:
 
 
 def retry(connection: sa.Connection, task_id: int) -> bool:
-    """Make an open task due now and forget its failed attempts; False if it has ended."""
+    """Make an open task due now and forget its failed attempts; False if it has ended.
+
+    One that runs is due again when it ends, however it ends.
+    """
     state = sa.case((t.c.state.in_(sorted(POSTPONED)), TaskState.READY.value), else_=t.c.state)
     asked = sa.case((t.c.decision.is_(None), t.c.asked + 1), else_=t.c.asked)
     return bool(
         connection.execute(
             sa.update(t)
             .where(t.c.id == task_id, t.c.state.in_(sorted(OPEN)))
-            .values(state=state, due_at=now(), attempt=0, asked=asked, updated_at=now())
+            .values(
+                state=state,
+                priority=Priority.USER,
+                due_at=now(),
+                attempt=0,
+                asked=asked,
+                updated_at=now(),
+            )
         ).rowcount
     )
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from glancesync.breaker import Breaker, counts
-from glancesync.errors import RegionError
+from glancesync.breaker import Breaker, unwell
+from glancesync.errors import RegionError, Throttled
 from glancesync.interfaces import Note
 from glancesync.journal import events, rows
 from glancesync.journal.database import now
@@ -73,25 +73,29 @@ def update(connection: sa.Connection, name: str, changes: Mapping[str, Any]) -> 
 
 
 def note(connection: sa.Connection, name: str, error: RegionError | None, breaker: Breaker) -> bool:
-    """Remember how a region did; True if it had been left alone and answers again."""
-    row = connection.execute(
-        sa.select(g.c.failures, g.c.broken_until).where(g.c.name == name).with_for_update()
-    ).first()
+    """Remember how a region did; True if it had been left alone as it failed, and answers again."""
+    row = connection.execute(_regions().where(g.c.name == name).with_for_update()).first()
     if row is None:
         return False
-    failures = row.failures + counts(error)
-    rest = None if error is None else breaker.rest(error, failures)
-    ill = counts(error) or rest is not None
-    values = {
-        "last_error": str(error) if ill else None,
-        "failures": failures if ill else 0,
-        "broken_until": row.broken_until if rest is None else now() + rest,
-    }
-    if not ill:
-        values["broken_until"] = None
+    region = rows.region(row)
+    resting = region.broken_for is not None and region.broken_for > 0
+    if error is None or not unwell(error):
+        if resting:
+            return False
+        values: dict[str, Any] = {"last_error": None, "failures": 0, "broken_until": None}
+        connection.execute(sa.update(g).where(g.c.name == name).values(values))
+        if region.failures >= breaker.threshold:
+            events.add(connection, "", [Note("well", "", name)], Actor())
+        return region.broken_for is not None and region.failures > 0
+    throttled = isinstance(error, Throttled)
+    if resting and not throttled:
+        return False
+    failures = region.failures + (not throttled)
+    values = {"last_error": str(error), "failures": failures}
+    rest = breaker.rest(error, failures)
+    if rest is not None and rest > (region.broken_for or 0):
+        values["broken_until"] = now() + rest
     connection.execute(sa.update(g).where(g.c.name == name).values(values))
-    if counts(error) and failures == breaker.threshold:
+    if not throttled and failures == breaker.threshold:
         events.add(connection, "", [Note("unwell", str(error), name)], Actor())
-    elif not ill and row.failures >= breaker.threshold:
-        events.add(connection, "", [Note("well", "", name)], Actor())
-    return not ill and row.broken_until is not None
+    return False

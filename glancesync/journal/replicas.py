@@ -13,7 +13,7 @@ from glancesync.journal.database import now
 from glancesync.journal.schema import image as i
 from glancesync.journal.schema import replica as r
 from glancesync.model import ImageRecord, Replica
-from glancesync.states import ENDED, SETTLED, ReplicaState, check_move
+from glancesync.states import BEHIND, ENDED, SETTLED, ReplicaState, check_move
 
 
 def save_image(connection: sa.Connection, record: ImageRecord) -> None:
@@ -111,6 +111,16 @@ def expire(connection: sa.Connection, image_id: str, region: str) -> None:
     if region:
         which.append(r.c.region == region)
     connection.execute(sa.update(r).where(*which).values(expires_at=now(), updated_at=now()))
+
+
+def abandon(connection: sa.Connection, image_id: str, region: str, why: str) -> None:
+    """Say of a replica that is not as it should be that nobody works on it any more, and why."""
+    unfinished = sorted(BEHIND - {ReplicaState.CONFLICT})  # a conflict has its own reason
+    connection.execute(
+        sa.update(r)
+        .where(r.c.image_id == image_id, r.c.region == region, r.c.state.in_(unfinished))
+        .values(state=ReplicaState.STALLED.value, last_error=why, updated_at=now())
+    )
 
 
 def progress(

@@ -51,6 +51,7 @@ def replica_of(columns: dict[str, Any]) -> Replica:
     data = dict(columns)
     data["state"] = ReplicaState(data["state"])
     data["refused"] = json.loads(data["refused"])
+    data["kept"] = json.loads(data["kept"])
     return Replica(**data)
 
 
@@ -58,6 +59,7 @@ def replica_values(value: Replica) -> dict[str, Any]:
     data = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     data["state"] = value.state.value
     data["refused"] = json.dumps(dict(value.refused))
+    data["kept"] = json.dumps(dict(value.kept))
     return data
 
 

@@ -111,6 +111,7 @@ replica = _table(
     sa.Column("bytes_done", sa.BigInteger, nullable=False),
     sa.Column("bytes_total", sa.BigInteger),
     sa.Column("refused", Text, nullable=False),
+    sa.Column("kept", Text, nullable=False),
     sa.Column("last_error", Text),
     sa.Column("synced_at", Time),
     sa.Column("expires_at", Time),

@@ -22,7 +22,7 @@ from glancesync.errors import Credential
 from glancesync.interfaces import Endpoint, Page
 from glancesync.model import Image
 from glancesync.planner import Op
-from glancesync.regions.translate import heed_retry_after, translated
+from glancesync.regions.translate import legible, translated
 
 PATCH_TYPE = "application/openstack-images-v2.1-json-patch"
 
@@ -111,8 +111,8 @@ class GlanceImages:
         self._interface = interface
         self._session = session
         hooks = session.session.hooks["response"]
-        if heed_retry_after not in hooks:  # the regions share a session
-            hooks.append(heed_retry_after)
+        if legible not in hooks:  # the regions share a session
+            hooks.append(legible)
         self._url = unversioned(endpoint)
         self._client = glanceclient.Client("2", endpoint=self._url, session=session)
         self._http = self._client.http_client

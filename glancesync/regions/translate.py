@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import html
+import json
 import re
 from collections.abc import Iterator, Mapping
 
@@ -44,11 +45,7 @@ def translated(region: str, doing: str) -> Iterator[None]:
 
 def _answered(region: str, doing: str, error: ksa.HttpError) -> RegionError:
     response = error.response
-    # keystoneauth finds the message in JSON; Glance and proxies wrap theirs in HTML.
-    if response is None or "json" in response.headers.get("Content-Type", ""):
-        text = in_words(str(error.message))
-    else:
-        text = in_words(response.text)
+    text = in_words(str(error.message) if response is None else response.text)
     headers = None if response is None else response.headers
     return _error(region, doing, int(error.http_status or 0), text, headers)
 
@@ -60,14 +57,23 @@ def _error(
     return from_status(region, said, status, headers)
 
 
-def heed_retry_after(response: requests.Response, *args: object, **kwargs: object) -> None:
-    """A hook of ``requests``: raise what python-glanceclient would raise without the headers."""
+def legible(response: requests.Response, *args: object, **kwargs: object) -> None:
+    """A hook of ``requests``: make errors such that python-glanceclient passes them on.
+
+    It drops the headers, and trips over most JSON and over answers without a Content-Type.
+    """
     if response.status_code in (429, 503) and "Retry-After" in response.headers:
         raise ksa.from_response(response, str(response.request.method), response.url)
+    if response.status_code >= 400:
+        response.headers["Content-Type"] = "text/html"
 
 
 def in_words(body: str) -> str:
-    """What an answer says, without the HTML that Glance and proxies wrap it in."""
+    """What an answer says, without the JSON or HTML that Glance and proxies wrap it in."""
+    with contextlib.suppress(ValueError, AttributeError):
+        said = json.loads(body)
+        said = said.get("error", said)  # as Keystone has it, or as Glance
+        body = str(said.get("message", body))
     text = re.sub(r"<[^>]*>", " ", body)
     lines = [" ".join(html.unescape(line).split()) for line in text.splitlines()]
     return ": ".join(dict.fromkeys(line for line in lines if line))  # title and heading are equal

@@ -11,6 +11,7 @@ import http.server
 import json
 import threading
 import urllib.parse
+from collections.abc import Callable
 from typing import Any
 
 from keystoneauth1.session import Session
@@ -45,6 +46,10 @@ def listed(image_id: str, **fields: Any) -> dict[str, Any]:
     }
 
 
+Answer = tuple[int, dict[str, str], bytes]  # status, headers, body
+Says = Callable[[str, str], Answer | None]  # method, path
+
+
 class ListingGlance:
     """One region. ``images`` and ``members`` are what it has; ``asked`` is what it was asked."""
 
@@ -55,7 +60,7 @@ class ListingGlance:
         self.members: dict[str, dict[str, str]] = {}
         self.asked: list[str] = []
         self.break_off_after: int | None = None  # lists answered before they become 500
-        self.retry_after: str | None = None  # every answer is 503 with this Retry-After
+        self.says: Says = lambda method, path: None  # what it answers instead
         self.forget_next = False  # pages look like the last one
         self.same_page_for_ever = False
         self.lists_nothing = False  # 200, and no image
@@ -168,13 +173,15 @@ class ListingGlance:
             def _serve(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
                 sent = json.loads(self.rfile.read(length)) if length else None
-                status, body = glance._answer(self.command, self.path, sent)
-                data = b"" if status == 204 else json.dumps(body).encode()
-                self.send_response(503 if glance.retry_after else status)
-                if glance.retry_after:
-                    self.send_header("Retry-After", glance.retry_after)
-                if data:
-                    self.send_header("Content-Type", "application/json")
+                said = glance.says(self.command, self.path)
+                if said is None:
+                    status, body = glance._answer(self.command, self.path, sent)
+                    data = b"" if status == 204 else json.dumps(body).encode()
+                    said = status, {"Content-Type": "application/json"}, data
+                status, headers, data = said
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)

@@ -15,6 +15,7 @@ from glancesync.model import Actor, Again, Done, Hint, Priority, Retry, Snooze, 
 from glancesync.states import TaskKind, TaskState
 from tests.contract.conftest import REGIONS
 from tests.contract.test_queue import IMAGE, OTHER, claim_one, ids, move_due, replica_ask
+from tests.journals import let_pass
 
 PERIODIC = (TaskKind.WATCH, TaskKind.AUDIT)
 
@@ -223,6 +224,7 @@ def test_what_waited_for_a_region_is_due_when_it_answers(
     region = REGIONS[-1] if home else "A"
     breaker = Breaker(threshold=1, pause=60)
     journal.note_region(region, Transient(region, "down"), breaker)
+    let_pass(journal, region, 61)
     journal.note_region(region, None, breaker)
 
     claimed = claim(journal, "A", "B", "C", limit=10)

@@ -24,6 +24,7 @@ from glancesync.model import (
     Decision,
     Done,
     Hint,
+    Outcome,
     Priority,
     Replica,
     Retry,
@@ -552,6 +553,37 @@ def test_retry_of_a_running_task_runs_it_once_more(journal: Journal) -> None:
     assert journal.renew([task], lease=60) == {task.id}
     journal.commit(task, Changes(), Done("well"))
     assert claim_one(journal).id == task.id
+
+
+@pytest.mark.parametrize("outcome", [Retry(500, "no", failed=True), Snooze(500, "busy")])
+def test_who_asks_while_it_runs_and_fails_does_not_wait_for_the_backoff(
+    journal: Journal, outcome: Outcome
+) -> None:
+    """But a hint does: the region is no better because the image has changed."""
+
+    def wish(task: Task) -> None:
+        journal.ask([Ask(TaskKind.IMAGE, IMAGE, priority=Priority.USER, urgent=True)], "run")
+
+    def by_hand(task: Task) -> None:
+        journal.retry_task(task.id, Actor())
+
+    journal.hint([Hint(IMAGE)])
+    for urge in (wish, by_hand):
+        task = claim_one(journal)
+        urge(task)
+        journal.commit(task, Changes(), outcome)
+        assert only(journal).state is TaskState.READY
+    task = claim_one(journal)
+    journal.commit(task, Changes(), Retry(500, "no", failed=True))
+    assert only(journal).state is TaskState.FAILED, "nobody asked meanwhile"
+
+
+def test_a_hint_while_it_runs_and_fails_waits_for_the_backoff(journal: Journal) -> None:
+    journal.hint([Hint(IMAGE)])
+    task = claim_one(journal)
+    journal.hint([Hint(IMAGE)])
+    journal.commit(task, Changes(), Retry(500, "no", failed=False))
+    assert only(journal).state is TaskState.WAITING
 
 
 @pytest.mark.parametrize("state", sorted(OPEN))

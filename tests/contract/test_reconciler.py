@@ -132,6 +132,7 @@ class World:
             STRATEGIES[self.strategy],
             self.settings,
             lambda: 0.5,
+            lambda region, error: None,
         )
         run = reconciler.audit if kind is TaskKind.AUDIT else reconciler.watch
         try:
@@ -363,7 +364,7 @@ def test_a_list_that_breaks_off_proves_nothing_and_is_gone_on_with(world: World)
 
 
 def test_a_region_that_asks_for_time_is_heard(world: World) -> None:
-    world.glances[REGION].retry_after = "7"
+    world.glances[REGION].says = lambda method, path: (503, {"Retry-After": "7"}, b"")
     with pytest.raises(Throttled) as caught:
         world.run(TaskKind.AUDIT, REGION)
     assert caught.value.retry_after == 7.0

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the journal keeps about regions: the catalog's word, the operator's, and the breaker."""
+"""What the journal keeps about regions: the catalog's word and the operator's.
+
+How they do is in ``test_region_health.py``.
+"""
 
 import dataclasses
 import threading
 
-import pytest
-
 from glancesync.breaker import Breaker
-from glancesync.errors import Credential, Refused, RegionError, Throttled, Transient
+from glancesync.errors import RegionError, Transient
 from glancesync.journal.journal import Journal
 from glancesync.model import Region
 from glancesync.states import TaskKind
@@ -28,49 +29,6 @@ def note(journal: Journal, error: RegionError | None, times: int = 1) -> Region:
 
 
 DOWN = Transient("A", "could not list: HTTP 502 ☠")
-
-
-def test_a_breaker_opens_at_the_threshold_and_its_pause_doubles_to_a_cap(journal: Journal) -> None:
-    ill = note(journal, DOWN, times=2)
-    assert (ill.failures, ill.broken_for, ill.last_error) == (2, None, str(DOWN))
-    pauses = []
-    for _ in range(5):
-        left = note(journal, DOWN).broken_for
-        assert left is not None
-        pauses.append(left)
-    assert pauses == [pytest.approx(seconds, abs=3) for seconds in (10, 20, 40, 60, 60)]
-    assert region(journal).failures == 7
-
-
-def test_an_answer_closes_it(journal: Journal) -> None:
-    before = region(journal)
-    note(journal, DOWN, times=4)
-    assert note(journal, None) == before
-    assert note(journal, DOWN).broken_for is None, "it counts anew"
-
-
-def test_a_refusal_is_an_answer(journal: Journal) -> None:
-    note(journal, DOWN, times=4)
-    well = note(journal, Refused("A", "HTTP 403"))
-    assert (well.failures, well.broken_for, well.last_error) == (0, None, None)
-
-
-def test_who_asks_for_time_is_given_it_and_is_not_ill(journal: Journal) -> None:
-    asked = note(journal, Throttled("A", "HTTP 429", retry_after=30), times=5)
-    assert asked.failures == 0
-    assert asked.broken_for == pytest.approx(30, abs=3)
-    late = note(journal, Throttled("A", "HTTP 429", retry_after=86400))
-    assert late.broken_for == pytest.approx(60, abs=3), "within limits"
-
-
-def test_a_token_that_is_refused_counts(journal: Journal) -> None:
-    assert note(journal, Credential("A", "HTTP 401"), times=3).broken_for is not None
-
-
-def test_a_region_that_nobody_knows_is_no_error(journal: Journal) -> None:
-    journal.note_region("nowhere", DOWN, BREAKER)
-    journal.note_region("nowhere", None, BREAKER)
-    assert journal.region("nowhere") is None
 
 
 def test_the_breaker_is_the_catalogs_and_the_operators_no_business(journal: Journal) -> None:

@@ -10,8 +10,8 @@ from glancesync.errors import JournalRefused
 from glancesync.interfaces import Ask, Changes
 from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
-from glancesync.model import ImageRecord, Replica, Task
-from glancesync.states import ENDED, SETTLED, ReplicaState, TaskKind
+from glancesync.model import Actor, ImageRecord, Replica, Task
+from glancesync.states import BEHIND, ENDED, SETTLED, ReplicaState, TaskKind
 
 IMAGE = "11111111-2222-3333-4444-555555555555"
 KERNEL = "22222222-2222-3333-4444-555555555555"
@@ -109,6 +109,7 @@ def test_a_replica_record_comes_back_as_it_was(journal: Journal, task: Task) -> 
         bytes_done=2**40,
         bytes_total=2**41,
         refused={"hw_ä": "policy — no"},
+        kept={"ö": "ü"},
         last_error="x" * 5000,
     )
     save(journal, task, replica=value)
@@ -272,3 +273,25 @@ def test_what_a_region_released_may_be_another_images_replica(journal: Journal, 
     released = journal.replica(KERNEL, "A")
     assert released is not None
     assert released.replica_id is None
+
+
+@pytest.mark.parametrize("state", sorted(ReplicaState))
+def test_a_replica_whose_task_is_cancelled_says_so_unless_it_is_well(
+    journal: Journal, task: Task, state: ReplicaState
+) -> None:
+    save(journal, task, replica=Replica(IMAGE, "A", state, last_error="why"))
+    save(journal, task, replica=Replica(IMAGE, "B", state, last_error="why"))
+    save(journal, task, asks=(Ask(TaskKind.REPLICA, IMAGE, "A"),))
+    (open_task,) = journal.list_tasks(region="A", image_id=IMAGE)
+    assert journal.cancel_task(open_task.id, Actor())
+
+    unfinished = state in BEHIND and state is not ReplicaState.CONFLICT
+    found = journal.replica(IMAGE, "A")
+    assert found is not None
+    if unfinished:
+        assert (found.state, found.last_error) == (ReplicaState.STALLED, "cancelled by hand")
+    else:
+        assert (found.state, found.last_error) == (state, "why")
+    other = journal.replica(IMAGE, "B")
+    assert other is not None
+    assert (other.state, other.last_error) == (state, "why")

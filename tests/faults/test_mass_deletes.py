@@ -5,6 +5,7 @@ The journal and everything that decides are real; the Glances lie, or have lost 
 """
 
 import dataclasses
+import functools
 import pathlib
 import threading
 import uuid
@@ -13,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from glancesync.breaker import Breaker
 from glancesync.bundle import Bundle
-from glancesync.executor import Executor, observed
+from glancesync.executor import Executor, Periodic
+from glancesync.home import observed
 from glancesync.interfaces import Ask, Changes
 from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
@@ -89,6 +92,7 @@ class Estate:
         assert [one.held for one in self.journal.audits()] == [0, 0, 0]
 
     def executor(self) -> Executor:
+        heard = functools.partial(self.journal.note_region, breaker=Breaker())
         reconciler = Reconciler(
             self.journal,
             self.journal,
@@ -97,6 +101,7 @@ class Estate:
             STRATEGIES["ALL"],
             AuditSettings(guard_images=GUARD),
             lambda: 0.5,
+            heard,
         )
         return Executor(
             self.journal,
@@ -106,7 +111,11 @@ class Estate:
             RetryPolicy(),
             self.settings,
             lambda: 0.5,
-            {TaskKind.WATCH: reconciler.watch, TaskKind.AUDIT: reconciler.audit},
+            {
+                TaskKind.WATCH: Periodic(reconciler.watch, 60),
+                TaskKind.AUDIT: Periodic(reconciler.audit, 86400),
+            },
+            heard,
         )
 
     def work(self, *closed: str) -> None:

@@ -95,6 +95,23 @@ def test_properties_a_region_keeps_for_itself(estate: Estate) -> None:
         there = estate.read("RegionTwo", image) or {}
         assert (there["local_cache"], there["region"]) == ("warm", "two")
 
+        # They outlive the image they were set on, when another takes its place.
+        other = str(uuid.uuid4())
+        region = estate.glances["RegionTwo"].images
+        region.create(
+            id=other, container_format="bare", disk_format="raw", local_cache="hot", foo="not ours"
+        )
+        region.upload(other, io.BytesIO(random_bytes(1000)))
+        estate.create(random_bytes(2000), id=other)
+        estate.reaches(other, "RegionTwo", "conflict")
+        body = {"regions": ["RegionTwo"], "force": True}
+        assert estate.sync("POST", f"/v1/images/{other}/sync", json=body)[0] == 202
+        replica = estate.reaches(other, "RegionTwo", "in_sync")
+        there = estate.read("RegionTwo", replica["replica_id"]) or {}
+        assert (there["local_cache"], "foo" in there) == ("hot", False)
+        estate.home.images.delete(other)
+        estate.gone(replica["replica_id"], ["RegionTwo"])
+
 
 def test_an_image_of_the_same_id_that_is_not_ours_is_left_alone(estate: Estate) -> None:
     image = str(uuid.uuid4())
@@ -140,7 +157,7 @@ def test_a_region_whose_glance_has_a_wrong_password(estate: Estate) -> None:
     with region_with(estate, "RegionThree", keystone_authtoken__password=secret):
         image = estate.create()
         estate.follows(image, ["RegionTwo"])
-        replica = estate.reaches(image, "RegionThree", "failed")
+        replica = estate.reaches(image, "RegionThree", "failed", "stalled")
         assert "RegionThree" in replica["last_error"]
         regions = {one["name"]: one for one in estate.sync("GET", "/v1/regions")[1]["regions"]}
         assert regions["RegionThree"]["last_error"]

@@ -47,16 +47,19 @@ def test_what_a_second_try_will_not_mend_is_shown_at_once(error: Exception) -> N
     assert outcome.error
 
 
-def test_an_error_without_words_is_named() -> None:
-    assert decide(ZeroDivisionError(), 0).error == "ZeroDivisionError"
+def test_a_bug_of_ours_is_called_one() -> None:
+    error = decide(ZeroDivisionError("by 0"), 0).error
+    assert error == "a bug of glance-sync, see its log: ZeroDivisionError: by 0"
 
 
 @pytest.mark.parametrize(
     ("asked", "seconds"), [(None, 1.0), (0.0, 1.0), (30.0, 30.0), (1e9, 600.0)]
 )
 def test_a_region_that_says_when_is_obeyed_at_no_cost(asked: float | None, seconds: float) -> None:
-    outcome = POLICY.decide(Throttled("A", "busy", retry_after=asked), 17, 0.5)
-    assert outcome == Snooze(seconds, "A: busy")
+    error = Throttled("A", "busy", retry_after=asked)
+    assert POLICY.decide(error, 17, 0.0) == Snooze(seconds, "A: busy")
+    later = POLICY.decide(error, 17, 0.999)
+    assert seconds <= later.seconds <= min(600, 1.1 * seconds), "never before, not all at once"
 
 
 @given(

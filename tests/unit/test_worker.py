@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 import pytest
 import sqlalchemy as sa
 
+from glancesync.breaker import Breaker
 from glancesync.bundle import Bundle
-from glancesync.errors import RegionError, Transient
+from glancesync.errors import Transient
 from glancesync.interfaces import Ask, Changes, Lost
 from glancesync.journal import schema
 from glancesync.journal.journal import Journal
@@ -37,7 +38,7 @@ class Held:
         self.bundle = bundle
         self.lost = lost
         self.go = threading.Event()
-        self.answer: RegionError | Exception | None = None
+        self.error: Exception | None = None
 
 
 class Crew:
@@ -47,7 +48,6 @@ class Crew:
         self.journal = journal
         self.quick = False
         self.held: list[Held] = []
-        self.regions: list[tuple[str, RegionError | None]] = []
         chosen = {"slots": 8, "region_slots": 4, "lease": 60.0, "poll": 0.05, **settings}
         self.worker = Worker(
             owner,
@@ -56,7 +56,6 @@ class Crew:
             self.run,
             self.spawn,
             WorkerSettings(**chosen),  # type: ignore[arg-type]
-            lambda region, error: self.regions.append((region, error)),
         )
         self.threads: list[threading.Thread] = []
 
@@ -69,16 +68,15 @@ class Crew:
         self.spawn(self.worker.serve)
         self.spawn(self.worker.keep_alive)
 
-    def run(self, task: Task, bundle: Bundle, lost: Lost) -> RegionError | None:
+    def run(self, task: Task, bundle: Bundle, lost: Lost) -> None:
         held = Held(task, bundle, lost)
         self.held.append(held)
         if not self.quick:
             assert held.go.wait(LONG)
-        if isinstance(held.answer, RegionError) or held.answer is None:
-            if not lost.is_set():
-                self.journal.commit(task, Changes(), Done("well"))
-            return held.answer
-        raise held.answer
+        if held.error is not None:
+            raise held.error
+        if not lost.is_set():
+            self.journal.commit(task, Changes(), Done("well"))
 
     def holds(self, count: int) -> list[Held]:
         until(lambda: len(self.held) >= count, LONG, f"{count} tasks held")
@@ -120,16 +118,13 @@ def discover(journal: Journal, *names: str) -> None:
     record(journal, "home", *names)
 
 
-def test_work_is_done_and_its_region_is_told_of(crew: Crew, journal: Journal) -> None:
+def test_work_is_done(crew: Crew, journal: Journal) -> None:
     crew.quick = True
     discover(journal, "A")
     journal.hint([Hint(image_id) for image_id in ids(20)])
     ask(journal, "A")
     crew.start()
     until(lambda: states(journal) == ["done"] * 21, LONG, "all done")
-    until(
-        lambda: sorted(crew.regions) == [("", None)] * 20 + [("A", None)], LONG, "the word about A"
-    )
 
 
 def test_work_that_another_process_queued_is_found_and_own_work_wakes(
@@ -216,15 +211,6 @@ def test_siblings_share_a_bundle_and_others_do_not(crew: Crew, journal: Journal)
     assert held[0].bundle is not held[2].bundle
 
 
-def test_what_a_task_says_of_its_region_is_passed_on(crew: Crew, journal: Journal) -> None:
-    error = Transient("A", "no answer")
-    ask(journal, "A")
-    crew.start()
-    crew.holds(1)[0].answer = error
-    crew.held[0].go.set()
-    until(lambda: crew.regions == [("A", error)], LONG, "the word about A")
-
-
 def test_a_task_that_can_not_be_concluded_frees_its_slot(
     journal: Journal, crews: list[Crew], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -232,11 +218,100 @@ def test_a_task_that_can_not_be_concluded_frees_its_slot(
     crews.append(crew)
     journal.hint([Hint(image_id) for image_id in ids(2)])
     crew.start()
-    crew.holds(1)[0].answer = OSError("the database is away")
+    crew.holds(1)[0].error = OSError("the database is away")
     crew.held[0].go.set()
     crew.holds(2)
     assert "could not conclude image:" in caplog.text
     assert states(journal) == ["running", "running"], "the lease of the first will end"
+
+
+# -- regions that are unwell (P8) -----------------------------------------------------------------
+
+
+def unwell(journal: Journal, region: str, *, broken_for: float) -> None:
+    """Have a region be left alone for so long yet."""
+    journal.note_region(region, Transient(region, "no answer"), Breaker(threshold=1))
+    with journal.database.write() as connection:
+        until = journal.database.now() + broken_for
+        which = schema.region.c.name == region
+        connection.execute(sa.update(schema.region).where(which).values(broken_until=until))
+
+
+def test_a_dead_region_with_a_large_backlog_delays_only_itself(
+    journal: Journal, crews: list[Crew]
+) -> None:
+    crew = Crew(journal, slots=8, region_slots=3)
+    crews.append(crew)
+    discover(journal, "A", "B")
+    many = [Ask(TaskKind.REPLICA, image_id, "A") for image_id in ids(2000)]
+    journal.ask(many, "test")
+    crew.start()
+    crew.holds(3)  # and hang, as the region does
+    ask(journal, "B", image_id=ids(2001)[-1])
+    held = crew.holds(4)[3]
+    assert held.task.region == "B"
+    held.go.set()
+    unwell(journal, "A", broken_for=1000)
+    for held in crew.held[:3]:
+        held.go.set()
+    crew.quick = True
+    for image_id in ids(2020)[2001:]:
+        ask(journal, "B", image_id=image_id)
+    until(lambda: not journal.list_tasks(region="B"), LONG, "B is not delayed")
+    assert len(crew.held) == 3 + 20, "nothing of A was begun while it is left alone"
+
+
+def test_one_task_sees_whether_a_region_answers_again(journal: Journal, crews: list[Crew]) -> None:
+    crew = Crew(journal)
+    crews.append(crew)
+    discover(journal, "A", "B")
+    ask(journal, "A", image_id=IMAGE)
+    crew.start()
+    long_copy = crew.holds(1)[0]
+    unwell(journal, "A", broken_for=1000)
+    for image_id in ids(10):
+        ask(journal, "A", "B", image_id=image_id)
+    until(lambda: len(crew.held) == 5, LONG, "B has its share")
+    assert {held.task.region for held in crew.held[1:]} == {"B"}
+
+    unwell(journal, "A", broken_for=0.0)
+    probe = crew.holds(6)[5]
+    assert probe.task.region == "A", "the copy that began before is no probe and keeps none away"
+    probe.go.set()  # it does not say how the region is
+    second = crew.holds(7)[6]
+    assert second.task.region == "A"
+    assert not long_copy.go.is_set()
+
+    journal.note_region("A", None, Breaker())
+    crew.holds(9)
+    running = [held for held in crew.held if not held.go.is_set()]
+    assert sum(held.task.region == "A" for held in running) == 4, "as many as it may have"
+
+
+def test_while_home_is_unwell_nothing_is_begun_and_one_task_of_home_probes(
+    journal: Journal, crews: list[Crew]
+) -> None:
+    crew = Crew(journal)
+    crews.append(crew)
+    discover(journal, "A")
+    unwell(journal, "home", broken_for=0.0)
+    journal.ask([Ask(TaskKind.WATCH, "", "home")], "test")
+    for image_id in ids(3):
+        journal.hint([Hint(image_id)])
+        ask(journal, "A", image_id=image_id)
+    crew.start()
+    probe = crew.holds(1)[0]
+    assert probe.task.region in ("", "home")
+    unwell(journal, "home", broken_for=0.3)
+    probe.go.set()
+    crew.holds(2)
+    assert crew.held[1].task.region in ("", "home")
+    assert len(crew.held) == 2
+
+    journal.note_region("home", None, Breaker())
+    crew.quick = True
+    crew.held[1].go.set()
+    until(lambda: set(states(journal)) == {"done"}, LONG, "all done")
 
 
 # -- leases ---------------------------------------------------------------------------------------
@@ -318,6 +393,7 @@ def test_what_does_not_end_in_time_is_given_back_at_no_cost(crew: Crew, journal:
     crew.start()
     crew.holds(1)
     crew.worker.stop(0.0)
+    crew.threads[0].join(LONG)  # what it was just about to claim it has given back, too
 
     assert crew.held[0].lost.is_set(), "it stops by itself"
     (task,) = journal.list_tasks()
@@ -363,10 +439,9 @@ def test_new_settings_hold_for_what_is_claimed_from_now_on(
     crew.holds(1)
     other: list[Task] = []
 
-    def run(task: Task, bundle: Bundle, lost: Lost) -> RegionError | None:
+    def run(task: Task, bundle: Bundle, lost: Lost) -> None:
         other.append(task)
         journal.commit(task, Changes(), Done("well"))
-        return None
 
     crew.worker.use(run, WorkerSettings(slots=2, poll=0.05))
     until(lambda: len(other) == 3, LONG, "the rest done beside the one held")

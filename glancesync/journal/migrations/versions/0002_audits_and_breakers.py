@@ -42,6 +42,7 @@ OLD = {
 }
 #: Table -> values of new columns that can't be empty.
 NEW: dict[str, dict[str, Any]] = {
+    "replica": {"kept": sa.literal("{}")},
     "task": {"verify": sa.false(), "since": sa.column("created_at")},
     "region": {"failures": sa.literal(0)},
 }
@@ -197,6 +198,7 @@ def create() -> None:
         sa.Column("bytes_done", sa.BigInteger(), nullable=False),
         sa.Column("bytes_total", sa.BigInteger(), nullable=True),
         sa.Column("refused", TEXT, nullable=False),
+        sa.Column("kept", TEXT, nullable=False),
         sa.Column("last_error", TEXT, nullable=True),
         sa.Column("synced_at", sa.Double(), nullable=True),
         sa.Column("expires_at", sa.Double(), nullable=True),

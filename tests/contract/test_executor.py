@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What comes of a task when a region fails, and what is then known of the region.
+
+Over real sockets: the far ends are :class:`ListingGlance`, which here says what it is told to.
+"""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from glancesync.breaker import Breaker
+from glancesync.bundle import Bundle
+from glancesync.errors import (
+    Conflict,
+    Credential,
+    Refused,
+    RegionError,
+    Throttled,
+    Transient,
+)
+from glancesync.executor import Executor, Periodic
+from glancesync.interfaces import Ask, Changes, ImageService, Lost
+from glancesync.journal.journal import Journal
+from glancesync.model import Actor, Again, Image, Outcome, Replica, Task
+from glancesync.placement.strategies import STRATEGIES
+from glancesync.replication import Settings
+from glancesync.retry import RetryPolicy
+from glancesync.states import BreakerState, ReplicaState, TaskKind, TaskState
+from glancesync.wiring import SystemClock
+from tests.contract.listing_glance import Answer, ListingGlance, Says
+
+IMAGE = "11111111-2222-3333-4444-555555555555"
+HOME = "E"  # of the journal fixture
+POLICY = RetryPolicy(fast_attempts=3, base=10, cap=1000)
+
+
+class Bench:
+    """Home and one region, and the executor that works between them."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.home = HOME
+        self.glances = {name: ListingGlance(name) for name in (HOME, "A")}
+        self.heard: list[tuple[str, type[RegionError] | None]] = []
+        self.strategy = "ALL"
+        self.lost = threading.Event()
+
+    def __call__(self, region: str) -> ImageService:
+        return self.glances[region].service
+
+    def _hear(self, region: str, error: RegionError | None) -> None:
+        self.heard.append((region, type(error) if error else None))
+        self.journal.note_region(region, error, Breaker())
+
+    def watch(self, task: Task, lost: Lost) -> tuple[Changes, Outcome]:
+        self(task.region).page(hidden=False)
+        return Changes(), Again(60, "looked")
+
+    def run(self, kind: TaskKind = TaskKind.REPLICA, bundle: Bundle | None = None) -> Task:
+        """Run the task as a worker would, due or not; the task as it is then."""
+        image_id = "" if kind is TaskKind.WATCH else IMAGE
+        region = "" if kind is TaskKind.IMAGE else "A"
+        self.journal.ask([Ask(kind, image_id, region, urgent=True)], "test")
+        (task,) = self.journal.claim("me", lease=60, limit=1, regions={region})
+        executor = Executor(
+            self.journal,
+            self.journal,
+            self,
+            STRATEGIES[self.strategy],
+            POLICY,
+            Settings(transports=[], clock=SystemClock()),
+            lambda: 0.999,
+            {TaskKind.WATCH: Periodic(self.watch, 60)},
+            self._hear,
+        )
+        executor.run(task, bundle or Bundle(1), self.lost)
+        after = self.journal.task(task.id)
+        assert after is not None
+        return after
+
+    def says(self, region: str, status: int, body: bytes = b"no", **headers: str) -> None:
+        """Have a region answer everything so."""
+        self.glances[region].says = always((status, headers, body))
+
+    def replica(self) -> Replica:
+        replica = self.journal.replica(IMAGE, "A")
+        assert replica is not None
+        return replica
+
+
+def always(answer: Answer) -> Says:
+    return lambda method, path: answer
+
+
+@pytest.fixture
+def bench(journal: Journal) -> Iterator[Bench]:
+    bench = Bench(journal)
+    for glance in bench.glances.values():
+        glance.add(IMAGE)
+    yield bench
+    for glance in bench.glances.values():
+        glance.close()
+
+
+# -- what is known of a region --------------------------------------------------------------------
+
+
+def test_both_ends_answered(bench: Bench) -> None:
+    assert bench.run().state is TaskState.DONE
+    assert bench.heard == [(HOME, None), ("A", None)]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "kind"),
+    [
+        (500, b"<html><h1>Oops</h1></html>", {}, Transient),
+        (503, b"", {}, Transient),
+        (503, b"", {"Retry-After": "77"}, Throttled),
+        (429, b"", {"Retry-After": "77"}, Throttled),
+        (401, b"", {}, Credential),
+        (401, b'{"message": "who are you?"}', {"Content-Type": "application/json"}, Credential),
+        (500, b'["so", "sorry"]', {"Content-Type": "application/json"}, Transient),
+        (500, b"\xff\xfe", {}, Transient),
+        (200, b"<html><h1>Welcome to nginx</h1></html>", {"Content-Type": "text/html"}, Transient),
+        (200, b'{"id": "1', {"Content-Type": "application/json"}, Transient),
+        (200, b"[1, 2]", {"Content-Type": "application/json"}, Transient),
+        (200, b'{"id": 5}', {"Content-Type": "application/json"}, Transient),
+    ],
+)
+@pytest.mark.parametrize("region", [HOME, "A"])
+def test_the_one_at_fault_is_named(
+    bench: Bench,
+    region: str,
+    status: int,
+    body: bytes,
+    headers: dict[str, str],
+    kind: type[RegionError],
+) -> None:
+    bench.says(region, status, body, **headers)
+    task = bench.run()
+    assert bench.heard == [(region, kind)] if region == HOME else [(HOME, None), (region, kind)]
+    assert task.reason is not None
+    assert task.reason.startswith(f"{region}: could not read image {IMAGE}: ")
+    assert task.state is TaskState.WAITING
+    assert bench.replica().last_error == task.reason
+    if kind is Throttled:
+        left = bench.journal.region(region)
+        assert left is not None
+        assert left.broken_for == pytest.approx(77, abs=5)
+        assert task.attempt == 0, "it costs no attempt"
+        assert bench.replica().state is ReplicaState.PENDING
+        assert task.due_at >= bench.journal.database.now() + 72
+    else:
+        assert task.attempt == 1
+        assert bench.replica().state is ReplicaState.FAILED
+
+
+def test_a_region_that_is_not_there_at_all(bench: Bench) -> None:
+    bench.glances["A"].close()
+    task = bench.run()
+    assert bench.heard == [(HOME, None), ("A", Transient)]
+    assert task.reason == (
+        f"A: could not read image {IMAGE}: nobody answers at {bench.glances['A'].url}: "
+        "connection refused"
+    )
+    bench.glances["A"] = ListingGlance("A")
+
+
+@pytest.mark.parametrize(("status", "kind"), [(403, Refused), (409, Conflict)])
+def test_a_region_that_says_no_is_well(bench: Bench, status: int, kind: type[RegionError]) -> None:
+    glance = bench.glances["A"]
+    del glance.images[IMAGE]
+    glance.says = lambda method, path: (status, {}, b"no") if method == "POST" else None
+    for _ in range(6):
+        task = bench.run()
+    assert set(bench.heard) == {(HOME, None), ("A", None), ("A", kind)}
+    region = bench.journal.region("A")
+    assert region is not None
+    assert (region.breaker, region.failures) == (BreakerState.CLOSED, 0)
+    assert task.state is TaskState.FAILED, "there is no sense in fast attempts"
+    assert bench.replica().state is ReplicaState.STALLED
+
+
+def test_an_answer_that_comes_before_a_failure_counts(bench: Bench) -> None:
+    """A region that answers is left to the tasks' own backoff, whatever it can't do."""
+    glance = bench.glances["A"]
+    del glance.images[IMAGE]
+    glance.says = lambda method, path: (500, {}, b"no") if method == "POST" else None
+    for _ in range(10):
+        bench.run()
+    region = bench.journal.region("A")
+    assert region is not None
+    assert (region.breaker, region.failures) == (BreakerState.CLOSED, 1)
+
+
+def test_nothing_is_said_of_what_was_not_asked(bench: Bench) -> None:
+    bench.strategy = "None"
+    assert bench.run().state is TaskState.WAITING
+    assert bench.heard == []
+
+
+def test_a_bug_of_ours_is_nobody_elses_fault(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Bundle):
+        def home_image(self, read: object) -> Image | None:
+            raise ZeroDivisionError("by 0")
+
+    task = bench.run(bundle=Broken(1))
+    assert bench.heard == []
+    assert task.state is TaskState.FAILED, "shown at once, and tried again at long intervals"
+    assert task.reason == "a bug of glance-sync, see its log: ZeroDivisionError: by 0"
+    assert "failed unexpectedly" in caplog.text
+
+
+def test_who_lost_the_lease_says_only_who_answered(bench: Bench) -> None:
+    def cancel(method: str, path: str) -> None:
+        for task in bench.journal.list_tasks():
+            bench.journal.cancel_task(task.id, Actor())
+
+    bench.glances["A"].says = cancel
+    assert bench.run().state is TaskState.CANCELLED
+    assert bench.heard == [(HOME, None), ("A", None)]
+
+
+# -- fast attempts, and then ----------------------------------------------------------------------
+
+
+def test_failed_between_fast_attempts_then_stalled_with_reason_and_next_try(bench: Bench) -> None:
+    bench.run(TaskKind.IMAGE)
+    bench.says("A", 500)
+    seen = []
+    for _ in range(4):
+        bench.run()
+        view = next(one for one in bench.journal.replicas_for([IMAGE]) if one.replica.region == "A")
+        assert view.next_try_at is not None
+        wait = view.next_try_at - bench.journal.database.now()
+        seen.append((view.replica.state, view.attempt, round(wait, -1)))
+        assert view.replica.last_error == f"A: could not read image {IMAGE}: HTTP 500: no"
+    assert seen == [
+        (ReplicaState.FAILED, 1, 10),
+        (ReplicaState.FAILED, 2, 20),
+        (ReplicaState.STALLED, 3, 1000),
+        (ReplicaState.STALLED, 4, 1000),
+    ]
+    bench.glances["A"].says = lambda method, path: None
+    bench.run()
+    assert bench.replica().state is ReplicaState.IN_SYNC
+    assert bench.replica().last_error is None
+
+
+def test_a_watch_is_tried_again_no_later_than_it_would_be_due(bench: Bench) -> None:
+    """So that a region that is back is noticed, also if there is nothing else to do for it."""
+    bench.says("A", 500)
+    for _ in range(6):
+        task = bench.run(TaskKind.WATCH)
+    assert task.state is TaskState.FAILED
+    assert task.due_at == pytest.approx(bench.journal.database.now() + 60, abs=5)
