@@ -72,10 +72,10 @@ class Server:
     # -- its databases ----------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def database(self) -> Iterator[str]:
+    def database(self, options: str = "") -> Iterator[str]:
         """The URL of an empty database, dropped at the end."""
         name = next(self._names)
-        self.execute(f"CREATE DATABASE {name}")
+        self.execute(f"CREATE DATABASE {name} {options}")
         try:
             yield self._url(name).render_as_string()
         finally:
@@ -151,7 +151,7 @@ class Server:
         assert done.returncode == 0, f"{argv[0]}:\n{done.stdout}{done.stderr}"
 
     def _as_account(self) -> list[str]:
-        """Runs what follows unprivileged, and not longer than these tests."""
+        """Runs what follows unprivileged, and not longer than the thread that started it."""
         argv = ["setpriv", "--pdeathsig=SIGKILL"]
         if os.geteuid() == 0:
             argv += [f"--reuid={self.account}", f"--regid={self.account}", "--clear-groups"]
