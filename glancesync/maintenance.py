@@ -1,10 +1,13 @@
-"""What runs beside the workers: looking for regions that came or went."""
+"""What runs beside the workers: looking for regions that came or went, and forgetting."""
 
 from __future__ import annotations
 
 import logging
+import math
+import random
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from glancesync.errors import ConfigurationError, JournalUnavailable, RegionError
@@ -27,6 +30,52 @@ class Record(Protocol):
 
     def __call__(self, urls: Mapping[str, str], home: str, *, first: bool) -> list[str]:
         """Name -> URL and the home's name go into the journal; the new names come back."""
+
+
+DAY = 86400.0
+_BATCH = 1000  # rows in one transaction: some milliseconds
+_INTERVAL = 3600.0  # seconds between two purges
+
+
+class Purge:
+    """Has the journal forget what ended long ago, a little at a time: nobody waits long for it.
+
+    Several processes may do it at the same time.
+
+    :param forget: forgets about so many rows that ended more than so many seconds ago, and returns
+        how many went; 0 if there are no more
+    """
+
+    def __init__(self, forget: Callable[[float, int], int]) -> None:
+        self._forget = forget
+
+    def run(self, days: float, most: float, stopping: threading.Event) -> int:
+        """Forget what ended more than ``days`` ago, about ``most`` rows; return how many went."""
+        gone = 0
+        while gone < most and not stopping.is_set():
+            began = time.monotonic()
+            count = self._forget(days * DAY, int(min(_BATCH, most - gone)))
+            if not count:
+                break
+            gone += count
+            stopping.wait(time.monotonic() - began)  # as long as others may have waited for it
+        return gone
+
+    def keep_running(self, days: Callable[[], float], stopping: threading.Event) -> None:
+        """Do so every hour until ``stopping``; never while ``days`` are 0.
+
+        Many processes that were started together do it at different times.
+        """
+        pause = _INTERVAL * random.random()  # noqa: S311
+        while not stopping.wait(pause):
+            pause = _INTERVAL
+            try:
+                if days() and (gone := self.run(days(), math.inf, stopping)):
+                    LOG.info("forgot %d rows of what ended more than %g days ago", gone, days())
+            except JournalUnavailable as error:
+                LOG.warning("could not forget what ended long ago: %s", error)
+            except Exception:
+                LOG.exception("could not forget what ended long ago")
 
 
 class Discovery:

@@ -20,7 +20,7 @@ from glancesync.errors import ConfigurationError
 from glancesync.executor import Executor, Periodic
 from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
-from glancesync.maintenance import Discovery
+from glancesync.maintenance import Discovery, Purge
 from glancesync.placement.strategies import STRATEGIES
 from glancesync.reconciler import AuditSettings, Reconciler
 from glancesync.regions.services import CatalogServices
@@ -57,6 +57,7 @@ class Engine:
     services: CatalogServices
     discovery: Discovery
     worker: Worker
+    purge: Purge
 
 
 def database(conf: cfg.ConfigOpts) -> Database:
@@ -196,7 +197,8 @@ def engine(conf: cfg.ConfigOpts, journal: Journal, spawn: Spawn) -> Engine:
         worker_settings(conf),
     )
     journal.on_work(worker.wake)
-    return Engine(services, Discovery(services, journal.discovered), worker)
+    discovery = Discovery(services, journal.discovered)
+    return Engine(services, discovery, worker, Purge(journal.purge))
 
 
 def reload(conf: cfg.ConfigOpts, journal: Journal, running: Engine) -> None:

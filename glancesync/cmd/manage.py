@@ -1,8 +1,12 @@
-"""``glance-sync-manage``: the journal's schema, and the doctor."""
+"""``glance-sync-manage``: the journal's schema, what it forgets, and the doctor."""
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import math
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +19,8 @@ from glancesync.cmd.version import VERSION
 from glancesync.conf import load
 from glancesync.errors import ConfigurationError, JournalError
 from glancesync.journal import database
+from glancesync.journal.journal import Journal
+from glancesync.maintenance import Purge
 
 
 def db_sync(conf: cfg.ConfigOpts) -> int:
@@ -31,13 +37,51 @@ def db_version(conf: cfg.ConfigOpts) -> int:
     return 0
 
 
-COMMANDS = {"db_sync": db_sync, "db_version": db_version, "doctor": doctor.run}
+def db_purge(conf: cfg.ConfigOpts) -> int:
+    """Forget ended tasks, events, and images that are gone everywhere, which are old enough."""
+    journal = Journal(wiring.database(conf))
+    journal.database.check()
+    days, most = conf.action.older_than, conf.action.max_rows
+    gone = Purge(journal.purge).run(days, most, threading.Event())
+    sys.stdout.write(f"{gone} rows forgotten\n")
+    return 0
+
+
+COMMANDS = {
+    "db_sync": db_sync,
+    "db_version": db_version,
+    "db_purge": db_purge,
+    "doctor": doctor.run,
+}
 
 
 def _parsers(subparsers: Any) -> None:
     for name, command in COMMANDS.items():
         said = (command.__doc__ or "").splitlines()[0]
-        subparsers.add_parser(name, help=said, description=said).set_defaults(command=command)
+        parser = subparsers.add_parser(name, help=said, description=said)
+        parser.set_defaults(command=command)
+        if command is db_purge:
+            parser.add_argument(
+                "--older-than",
+                metavar="DAYS",
+                type=_amount,
+                required=True,
+                help="What ended longer ago than that is forgotten",
+            )
+            parser.add_argument(
+                "--max-rows",
+                metavar="N",
+                type=_amount,
+                default=math.inf,
+                help="Stop after about so many rows; default: when there are no more",
+            )
+
+
+def _amount(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text} is not a number from 0 on")
 
 
 def main(args: Sequence[str] | None = None) -> int:

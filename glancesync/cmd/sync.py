@@ -147,9 +147,12 @@ class Daemon:
         look = functools.partial(
             engine.discovery.keep_looking, self._conf.catalog_interval, self._stopping
         )
+        purge = functools.partial(
+            engine.purge.keep_running, lambda: self._conf.purge_after_days, self._stopping
+        )
         threads = [
             threading.Thread(target=loop, daemon=True)
-            for loop in (serve, engine.worker.keep_alive, look)
+            for loop in (serve, engine.worker.keep_alive, look, purge)
         ]
         for thread in threads:
             thread.start()

@@ -68,6 +68,14 @@ OPTIONS = [
         "for more by Retry-After.",
     ),
     cfg.FloatOpt(
+        "purge_after_days",
+        mutable=True,
+        default=90,
+        min=0,
+        help="Days after which ended tasks, events, and the records of images that are gone "
+        "everywhere are forgotten; 0: never.",
+    ),
+    cfg.FloatOpt(
         "lease",
         default=20,
         min=1,

@@ -10,7 +10,16 @@ from glancesync.breaker import Breaker
 from glancesync.counts import ABANDONED, Count, Counter
 from glancesync.errors import RegionError
 from glancesync.interfaces import Ask, Changes, Note, Placed
-from glancesync.journal import audits, events, queries, queue, regions, replicas, tallies
+from glancesync.journal import (
+    audits,
+    events,
+    purge,
+    queries,
+    queue,
+    regions,
+    replicas,
+    tallies,
+)
 from glancesync.journal.adoptions import Adoptions
 from glancesync.journal.database import Database
 from glancesync.journal.retries import retried
@@ -323,6 +332,17 @@ class Journal:
         if held:
             self._wake()
         return len(held)
+
+    # -- what ended long ago ----------------------------------------------------------------------
+
+    @retried
+    def purge(self, seconds: float, limit: int) -> int:
+        """Forget about ``limit`` rows that ended more than ``seconds`` ago; return how many went.
+
+        0: there are no more. Nothing that is open ever goes.
+        """
+        with self.database.write() as connection:
+            return purge.purge(connection, seconds, limit)
 
     # -- what people ask --------------------------------------------------------------------------
 

@@ -1,0 +1,58 @@
+"""Forgetting what ended long ago. Each statement runs in the caller's transaction.
+
+Nothing that is open goes, nothing about an image that home has but its log, and no record of an
+image in a region that we made: the journal is the only one who knows that it is ours.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from glancesync.journal.database import now
+from glancesync.journal.schema import event as e
+from glancesync.journal.schema import finding as f
+from glancesync.journal.schema import image as i
+from glancesync.journal.schema import replica as r
+from glancesync.journal.schema import task as t
+from glancesync.states import ENDED
+
+_ROWS_OF_AN_IMAGE = 10  # about as many, with those of its replicas
+
+
+def purge(connection: sa.Connection, seconds: float, limit: int) -> int:
+    """Forget about ``limit`` rows that ended more than ``seconds`` ago; return how many went."""
+    before = now() - seconds
+    gone = _tasks(connection, before, limit)
+    if gone < limit:
+        gone += _events(connection, before, limit - gone)
+    if gone < limit:
+        gone += _images(connection, before, limit - gone)
+    return gone
+
+
+def _tasks(connection: sa.Connection, before: sa.ColumnElement[float], limit: int) -> int:
+    ended = (t.c.ended_at < before, t.c.open_key.is_(None))
+    query = sa.select(t.c.id).where(*ended).order_by(t.c.ended_at).limit(limit)
+    ids = list(connection.execute(query).scalars())
+    return connection.execute(sa.delete(t).where(t.c.id.in_(ids))).rowcount if ids else 0
+
+
+def _events(connection: sa.Connection, before: sa.ColumnElement[float], limit: int) -> int:
+    query = sa.select(e.c.id).where(e.c.at < before).order_by(e.c.at).limit(limit)
+    ids = list(connection.execute(query).scalars())
+    return connection.execute(sa.delete(e).where(e.c.id.in_(ids))).rowcount if ids else 0
+
+
+def _images(connection: sa.Connection, before: sa.ColumnElement[float], limit: int) -> int:
+    """Images that are gone everywhere, with their replicas and what audits had found of them."""
+    ended = sa.and_(r.c.state.in_(sorted(ENDED)), sa.not_(r.c.made), r.c.updated_at < before)
+    alive = sa.exists().where(r.c.image_id == i.c.image_id, sa.not_(ended))
+    open_task = sa.exists().where(t.c.image_id == i.c.image_id, t.c.open_key.is_not(None))
+    gone = (sa.not_(i.c.present), i.c.observed_at < before, sa.not_(alive), sa.not_(open_task))
+    query = sa.select(i.c.image_id).where(*gone).limit(-(-limit // _ROWS_OF_AN_IMAGE))
+    ids = list(connection.execute(query.with_for_update(skip_locked=True)).scalars())
+    if not ids:
+        return 0
+    connection.execute(sa.delete(f).where(f.c.image_id.in_(ids)))
+    replicas = connection.execute(sa.delete(r).where(r.c.image_id.in_(ids))).rowcount
+    return replicas + connection.execute(sa.delete(i).where(i.c.image_id.in_(ids))).rowcount
