@@ -177,7 +177,7 @@ class ListingGlance:
                 if said is None:
                     status, body = glance._answer(self.command, self.path, sent)
                     data = b"" if status == 204 else json.dumps(body).encode()
-                    said = status, {"Content-Type": "application/json"}, data
+                    said = status, {"Content-Type": "application/json"} if data else {}, data
                 status, headers, data = said
                 self.send_response(status)
                 for name, value in headers.items():
