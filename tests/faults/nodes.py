@@ -151,6 +151,6 @@ class Nodes:
         """All that was noted about an image, newest first."""
         journal = self.journal
         try:
-            return journal.events(image_id, 10_000)
+            return journal.events(image_id, limit=10_000)
         finally:
             journal.database.dispose()
