@@ -269,6 +269,9 @@ def test_one_task_sees_whether_a_region_answers_again(journal: Journal, crews: l
     crew.start()
     long_copy = crew.holds(1)[0]
     unwell(journal, "A", broken_for=1000)
+    for held, image_id in enumerate(ids(12)[10:], start=1):  # until the worker knows
+        ask(journal, "B", image_id=image_id)
+        crew.holds(held + 1)
     for image_id in ids(10):
         ask(journal, "A", "B", image_id=image_id)
     until(lambda: len(crew.held) == 5, LONG, "B has its share")
