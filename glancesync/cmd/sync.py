@@ -6,15 +6,9 @@ copying and hashing happen in child processes, so nothing stalls the hub.
 
 from __future__ import annotations
 
-import warnings
+import glancesync.cmd.green  # noqa: F401 - before anything else
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # that it is deprecated is known: see the decision records
-    import eventlet
-
-eventlet.monkey_patch()
-
-# ruff: noqa: E402 - everything else must be imported after the patch
+# isort: split
 import functools
 import logging
 import signal
@@ -25,6 +19,7 @@ import types
 from collections.abc import Sequence
 from typing import Any
 
+import eventlet
 import eventlet.wsgi
 from oslo_config import cfg
 from oslo_log import log as oslo_logging
@@ -68,6 +63,7 @@ class Daemon:
         self._conf = conf
         database = wiring.database(conf)
         database.wait(conf.database.max_retries, conf.database.retry_interval)
+        database.check()
         self._journal = Journal(database)
         self._stopping = threading.Event()
         self._told_to_stop = False
@@ -111,14 +107,14 @@ class Daemon:
                 self._reload()
         LOG.info("stopping")
         self._stopping.set()
-        if server is not None:
-            server.kill()  # requests that are being answered go on
         if listener is not None:
-            listener.close()  # not before: what gets its number next would never be woken
+            listener.close()
         if self._engine is not None:
             self._engine.worker.stop(self._conf.drain_timeout)
         for thread in threads:
             thread.join(5)
+        if server is not None:
+            server.kill()
         self._journal.database.dispose()
         LOG.info("stopped")
         return 0

@@ -1,8 +1,7 @@
-"""``openstack image sync run`` and ``verify``."""
+"""``openstack image sync run``."""
 
 from __future__ import annotations
 
-import abc
 import argparse
 import sys
 import time
@@ -30,8 +29,8 @@ exit codes:
 _RESULTS = {Exit.WELL: "in_sync", Exit.OUT_OF_SYNC: "out_of_sync", Exit.TIMEOUT: "timeout"}
 
 
-class OnImage(commands.Waiting, metaclass=abc.ABCMeta):
-    """Ask for something to be done about an image in the regions."""
+class RunSync(commands.Waiting):
+    """Look at an image now, and bring its replicas up to date"""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -45,15 +44,12 @@ class OnImage(commands.Waiting, metaclass=abc.ABCMeta):
             default=[],
             help="Only in this region (repeat for several); default: in all it goes to",
         )
+        parser.add_argument(
+            "--force",
+            action="store_true",
+            help="Replace what has the image's ID there, differs and was not made by glance-sync",
+        )
         return parser
-
-    @abc.abstractmethod
-    def ask(self, client: Client, image_id: str, parsed_args: argparse.Namespace) -> None:
-        """Ask the server."""
-
-    @abc.abstractmethod
-    def wrong(self, seen: Look) -> list[str]:
-        """In words, what is not well when it is done; empty if all is."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> commands.Fields:
         client = self.sync
@@ -61,7 +57,7 @@ class OnImage(commands.Waiting, metaclass=abc.ABCMeta):
         image_id = find.image_id(self.manager, parsed_args.image)
         if not _is_known(client, image_id) and not find.is_at_home(self.manager, image_id):
             raise CommandError(f"there is no image {image_id} at home")
-        self.ask(client, image_id, parsed_args)
+        client.sync(image_id, regions, force=parsed_args.force)
         fields: dict[str, Any] = {
             "id": image_id,
             "regions": Maybe(regions or None, "all it goes to"),
@@ -95,7 +91,7 @@ class OnImage(commands.Waiting, metaclass=abc.ABCMeta):
         if seen.busy:
             waited_for = _waited_for(seen)
             self.log.error("not done within %g s: %s", parsed_args.timeout, waited_for)
-        elif wrong := self.wrong(seen):
+        elif wrong := seen.wrong():
             self.exit = Exit.OUT_OF_SYNC
             self.log.error("not in sync: %s", "; ".join(wrong))
         return seen
@@ -107,48 +103,6 @@ class OnImage(commands.Waiting, metaclass=abc.ABCMeta):
                 self.log.warning(
                     "%s is %s; its work waits until it is open", one["name"], openness(one)
                 )
-
-
-class RunSync(OnImage):
-    """Look at an image now, and bring its replicas up to date"""
-
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        parser.add_argument(
-            "--force",
-            action="store_true",
-            help="Replace what has the image's ID there, differs and was not made by glance-sync",
-        )
-        return parser
-
-    def ask(self, client: Client, image_id: str, parsed_args: argparse.Namespace) -> None:
-        client.sync(image_id, parsed_args.regions, force=parsed_args.force)
-
-    def wrong(self, seen: Look) -> list[str]:
-        return seen.wrong()
-
-
-class VerifyImage(OnImage):
-    """Compare the replicas of an image with home, and mend what differs
-
-    With --full, all bytes that the regions store are read and hashed, and home's if no region is
-    named. A replica whose bytes have rotted is copied again; of home's it is only said.
-    """
-
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        parser.add_argument(
-            "--full",
-            action="store_true",
-            help="Read all bytes, instead of believing the hash that a region says",
-        )
-        return parser
-
-    def ask(self, client: Client, image_id: str, parsed_args: argparse.Namespace) -> None:
-        client.verify(image_id, parsed_args.regions, full=parsed_args.full)
-
-    def wrong(self, seen: Look) -> list[str]:
-        return seen.wrong() or seen.unsound()
 
 
 def _is_known(client: Client, image_id: str) -> bool:
