@@ -12,11 +12,22 @@ import dataclasses
 import logging
 from collections.abc import Callable, Mapping
 
+from glancesync.acting import Settings
 from glancesync.bundle import Bundle
 from glancesync.counts import Count, Counter, reason
 from glancesync.errors import Corrupt, JournalUnavailable, LeaseLost, RegionError
 from glancesync.home import observed, read_home
-from glancesync.interfaces import Ask, Changes, Heard, Lost, Note, Queue, Replicas, Services
+from glancesync.interfaces import (
+    Ask,
+    Changes,
+    Heard,
+    Lost,
+    Note,
+    Queue,
+    Replicas,
+    Services,
+    Target,
+)
 from glancesync.model import (
     Done,
     Image,
@@ -30,9 +41,10 @@ from glancesync.model import (
     priority_for,
 )
 from glancesync.placement.strategies import OFF, Strategy
-from glancesync.replication import Replication, Settings
+from glancesync.replication import Replication
 from glancesync.retry import RetryPolicy, snooze_delay
 from glancesync.states import ENDED, SETTLED, ReplicaState, TaskKind
+from glancesync.verification import Verification
 
 LOG = logging.getLogger(__name__)
 
@@ -84,7 +96,7 @@ class Executor:
             changes: Changes
             outcome: Outcome
             if task.kind is TaskKind.IMAGE:
-                changes, outcome = self._image(task)
+                changes, outcome = self._image(task, lost)
             elif task.kind in self._periodic:
                 changes, outcome = self._periodic[task.kind].run(task, lost)
             elif not self._strategy.active and task.decision is None:
@@ -141,7 +153,7 @@ class Executor:
         except LeaseLost as lost:
             LOG.warning("%s; leaving it alone", lost)
 
-    def _image(self, task: Task) -> tuple[Changes, Outcome]:
+    def _image(self, task: Task, lost: Lost) -> tuple[Changes, Outcome]:
         image = self._read_home(task.image_id)
         old = self._replicas.image(task.image_id)
         if image is None and old is None:
@@ -177,7 +189,27 @@ class Executor:
             waited = task.updated_at - (task.waiting_since or task.updated_at)
             delay = snooze_delay(waited, self._settings.poll, self._policy.cap)
             return changes, Snooze(delay, f"the home image is {image.status}", wanted=False)
-        return changes, Done(f"{len(regions)} replicas to bring up to date")
+        said = f"{len(regions)} replicas to bring up to date"
+        if task.verify and image is not None and image.has_data:
+            self._queue.commit(task, changes)  # the regions read theirs at the same time
+            wrong = self._verify_home(image, lost)
+            note = Note("verify", wrong or f"{image.size} bytes are right", self._services.home)
+            changes = Changes(image=dataclasses.replace(record, last_error=wrong), notes=(note,))
+            said += f"; home: {note.detail}"
+        return changes, Done(said)
+
+    def _verify_home(self, image: Image, lost: Lost) -> str | None:
+        """What is wrong with the bytes that home stores, in words; None: nothing.
+
+        It is only said: home is where bytes come from, and ours to read.
+        """
+        home = self._services(self._services.home)
+        target = Target(home.region, image.id, home, lambda done: None, lost.is_set)
+        look = Verification()
+        look.look(self._settings.reader, target, image, patient=False)
+        if look.rot is not None:
+            LOG.error("%s: image %s: %s", home.region, image.id, look.said)
+        return look.said
 
     def _places(self, task: Task, image: Image | None, record: ImageRecord) -> list[str]:
         """The regions where there is something to do, or to look at if a user asked."""

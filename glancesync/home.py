@@ -40,6 +40,7 @@ def observed(image_id: str, image: Image | None, old: ImageRecord | None) -> Ima
                 "fingerprint": fingerprint,
                 "present": False,
                 "status": "deleted",
+                "last_error": None,
             }
         )
     references = {
@@ -59,4 +60,9 @@ def observed(image_id: str, image: Image | None, old: ImageRecord | None) -> Ima
         **references,
         changed_at=0.0,
         observed_at=0.0,
+        last_error=old.last_error if old and _same_bytes(old, image) else None,
     )
+
+
+def _same_bytes(old: ImageRecord, image: Image) -> bool:
+    return (old.size, old.os_hash_value) == (image.size, image.os_hash_value)

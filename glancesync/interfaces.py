@@ -347,3 +347,15 @@ class Transport(Protocol):
         settles when the region has accepted the work. A target that is cancelled is let go.
         Returns, or raises, when all is over; targets not settled by then are settled by the caller.
         """
+
+
+class Reader(Protocol):
+    """Looks at the bytes themselves that a region stores of an image."""
+
+    def digest(self, target: Target, size: int, algorithm: str) -> str:
+        """The hash, in hex, of all bytes the target's image has.
+
+        :param size: how many there must be, as the region says itself
+        :param algorithm: as :mod:`hashlib` names it
+        :raises RegionError: they could not be read to the end; that says nothing about them
+        """

@@ -122,6 +122,19 @@ class Image:
             return self.checksum == home.checksum
         return not (home.os_hash_value or home.checksum)
 
+    @property
+    def digest(self) -> tuple[str, str] | None:
+        """Algorithm and value of the strongest hash it says its bytes have."""
+        if self.os_hash_algo and self.os_hash_value:
+            return self.os_hash_algo, self.os_hash_value
+        return ("md5", self.checksum) if self.checksum else None
+
+    def holding(self, algorithm: str, value: str) -> Image:
+        """The same image, if its bytes have another hash than it says."""
+        if algorithm == "md5":
+            return dataclasses.replace(self, checksum=value, os_hash_algo=None, os_hash_value=None)
+        return dataclasses.replace(self, os_hash_algo=algorithm, os_hash_value=value)
+
 
 @dataclasses.dataclass(frozen=True)
 class ImageRecord:
@@ -140,6 +153,7 @@ class ImageRecord:
     ramdisk_id: str | None
     changed_at: float
     observed_at: float
+    last_error: str | None = None  # what is wrong with home's own bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,6 +174,7 @@ class Replica:
     kept: Mapping[str, str] = dataclasses.field(default_factory=dict)  # to outlive a replacement
     last_error: str | None = None
     synced_at: float | None = None
+    verified_at: float | None = None  # when its bytes were last read, and were right
     expires_at: float | None = None  # end of the grace period, once the home image is gone
     updated_at: float = 0.0
 

@@ -14,6 +14,7 @@ from keystoneauth1 import loading as ks_loading
 from keystoneauth1.session import Session
 from oslo_config import cfg
 
+from glancesync.acting import Settings
 from glancesync.breaker import Breaker
 from glancesync.conf import CREDENTIALS, broken, check
 from glancesync.errors import ConfigurationError
@@ -24,10 +25,10 @@ from glancesync.maintenance import Discovery, Purge
 from glancesync.placement.strategies import STRATEGIES
 from glancesync.reconciler import AuditSettings, Reconciler
 from glancesync.regions.services import CatalogServices
-from glancesync.replication import Settings
 from glancesync.retry import RetryPolicy
 from glancesync.states import DeleteMode, TaskKind
 from glancesync.transports.loader import load as load_transports
+from glancesync.transports.reading import Reading
 from glancesync.transports.settings import TransferSettings
 from glancesync.worker import Spawn, Worker, WorkerSettings
 
@@ -134,6 +135,7 @@ def executor(conf: cfg.ConfigOpts, journal: Journal, services: CatalogServices) 
         ),
         Settings(
             transports=load_transports(conf.transports, transfer_settings(conf)),
+            reader=Reading(transfer_settings(conf)),
             clock=SystemClock(),
             preserve=conf.preserve_properties,
             poll=conf.import_poll_interval,

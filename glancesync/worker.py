@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import logging
 import random
 import threading
@@ -54,11 +55,26 @@ class Lease:
         self._until = at + seconds
 
     def lose(self) -> None:
+        """Another has the task, or nobody."""
         self._taken.set()
+
+    @property
+    def taken(self) -> bool:
+        """True if it is lost for good."""
+        return self._taken.is_set()
 
     def is_set(self) -> bool:
         """True if it is lost."""
-        return self._taken.is_set() or time.monotonic() > self._until
+        return self.taken or time.monotonic() > self._until
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Run:
+    """A task that this process works on. The same task may be here twice, the older one lost."""
+
+    task: Task
+    bundle: Bundle
+    lease: Lease
 
 
 class Worker:
@@ -84,12 +100,12 @@ class Worker:
         self._spawn = spawn
         self._settings = settings
         self._lock = threading.Lock()
-        self._running: dict[int, tuple[Task, Lease]] = {}
+        self._running: set[_Run] = set()
         self._left: list[Task] = []  # to be given back as soon as the journal answers
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._ended = threading.Event()
-        self._silent = False
+        self._in_trouble = False
 
     # -- from other threads -----------------------------------------------------------------------
 
@@ -111,10 +127,10 @@ class Worker:
             self._ended.wait(0.1)
             self._ended.clear()
         with self._lock:
-            running = list(self._running.values())
-            left = [*self._left, *(task for task, _ in running)]
-        for _, lease in running:
-            lease.lose()
+            running = list(self._running)
+            left = [*self._left, *(run.task for run in running)]
+        for run in running:
+            run.lease.lose()
         if left:
             LOG.info("giving back %d tasks", len(left))
             try:
@@ -130,13 +146,13 @@ class Worker:
             self._wake.clear()
             try:
                 busy = self._claim()
-                if self._silent:
+                if self._in_trouble:
                     LOG.info("the journal answers again")
-                    self._silent = False
+                    self._in_trouble = False
             except Exception as error:
-                if not self._silent:
-                    LOG.error("the journal does not answer, waiting for it: %s", error)
-                    self._silent = True
+                if not self._in_trouble:
+                    _complain("claim tasks", error)
+                    self._in_trouble = True
                 busy = False
             if not busy:  # many workers that were started together soon look at different times
                 self._wake.wait(self._settings.poll * random.uniform(0.5, 1.0))  # noqa: S311
@@ -148,14 +164,14 @@ class Worker:
             try:
                 self._renew()
             except Exception as error:
-                LOG.warning("could not renew leases: %s", error)
+                _complain("renew leases", error)
             self._stopping.wait(pause) if not self._stopping.is_set() else time.sleep(
                 min(1.0, pause)
             )
 
     def _renew(self) -> None:
         with self._lock:
-            mine = dict(self._running)
+            mine = [run for run in self._running if not run.lease.taken]
             left = list(self._left)
         if left:
             self._queue.release(left)
@@ -163,15 +179,13 @@ class Worker:
                 del self._left[: len(left)]
         if mine:
             asked = time.monotonic()
-            kept = self._queue.renew(
-                (task for task, _ in mine.values()), lease=self._settings.lease
-            )
-            for number, (task, lease) in mine.items():
-                if number in kept:
-                    lease.renewed(asked, self._settings.lease)
-                elif number in self._running:
-                    LOG.warning("the lease on %s was lost", task.key)
-                    lease.lose()
+            kept = self._queue.renew([run.task for run in mine], lease=self._settings.lease)
+            for run in mine:
+                if run.task.id in kept:
+                    run.lease.renewed(asked, self._settings.lease)
+                elif run in self._running:
+                    LOG.warning("the lease on %s was lost", run.task.key)
+                    run.lease.lose()
         if self._queue.rescue(self._settings.fast_attempts, self._settings.pause):
             self.wake()
 
@@ -192,7 +206,7 @@ class Worker:
         if home is not None and home.broken_for is not None:
             return {home.name, ""} if self._may_probe(home, home.name, "") else set()
         with self._lock:
-            load = collections.Counter(task.region for task, _ in self._running.values())
+            load = collections.Counter(run.task.region for run in self._running)
         found = set()
         for region in regions:
             if not (region.open or region.home):
@@ -215,8 +229,8 @@ class Worker:
             return False
         since = time.monotonic() + region.broken_for
         with self._lock:
-            running = list(self._running.values())
-        return not any(task.region in names and lease.began >= since for task, lease in running)
+            running = list(self._running)
+        return not any(run.task.region in names and run.lease.began >= since for run in running)
 
     def _claim(self) -> bool:
         """Claim and start what there is room for; False if there was nothing or no room."""
@@ -228,43 +242,60 @@ class Worker:
             self._owner, lease=self._settings.lease, limit=free, regions=self._open()
         )
         bundle = Bundle(len(tasks))
+        runs = [_Run(task, bundle, Lease(self._settings.lease)) for task in tasks]
         with self._lock:
             late = self._stopping.is_set()  # stop() may have given back what it saw already
-            started = [] if late else [(task, Lease(self._settings.lease)) for task in tasks]
-            self._running.update({task.id: (task, lease) for task, lease in started})
+            if not late:
+                for old in self._running:
+                    if any(old.task.id == task.id for task in tasks):
+                        old.lease.lose()  # it was rescued, and is ours once more
+                self._running.update(runs)
         if late:
             self._queue.release(tasks)
             return False
-        for task, lease in started:
-            lease.renewed(asked, self._settings.lease)
-            self._spawn(_Start(self._work, task, bundle, lease))
-        return bool(tasks)
+        for run in runs:
+            run.lease.renewed(asked, self._settings.lease)
+        started = [self._start(run) for run in runs]
+        return bool(started) and all(started)
 
-    def _work(self, task: Task, bundle: Bundle, lease: Lease) -> None:
+    def _start(self, run: _Run) -> bool:
+        """Give it a thread; False if there is none."""
         try:
-            self._run(task, bundle, lease)
+            self._spawn(functools.partial(self._work, run))
+        except Exception:
+            LOG.exception("there is no thread for %s, giving it back", run.task.key)
+            run.bundle.leave()
+            self._end(run, left=True)
+            return False
+        return True
+
+    def _work(self, run: _Run) -> None:
+        left = False
+        try:
+            self._run(run.task, run.bundle, run.lease)
         except JournalUnavailable as error:
-            LOG.warning("the journal does not answer, %s will be done again: %s", task.key, error)
-            with self._lock:
-                self._left.append(task)
+            LOG.warning(
+                "the journal does not answer, %s will be done again: %s", run.task.key, error
+            )
+            left = True
         except Exception:
             # The journal could not be told; the lease ends by itself and the task is rescued.
-            LOG.exception("could not conclude %s", task.key)
+            LOG.exception("could not conclude %s", run.task.key)
         finally:
-            with self._lock:
-                self._running.pop(task.id, None)
-            self._ended.set()
-            self._wake.set()
+            self._end(run, left=left)
+
+    def _end(self, run: _Run, *, left: bool) -> None:
+        """It does not run any more; one that is ``left`` is to be given back."""
+        with self._lock:
+            self._running.discard(run)
+            if left:
+                self._left.append(run.task)
+        self._ended.set()
+        self._wake.set()
 
 
-@dataclasses.dataclass(frozen=True)
-class _Start:
-    """A call of ``work``, as a function without arguments."""
-
-    work: Callable[[Task, Bundle, Lease], None]
-    task: Task
-    bundle: Bundle
-    lease: Lease
-
-    def __call__(self) -> None:
-        self.work(self.task, self.bundle, self.lease)
+def _complain(doing: str, error: Exception) -> None:
+    if isinstance(error, JournalUnavailable):
+        LOG.warning("the journal does not answer, can't %s: %s", doing, error)
+    else:
+        LOG.error("can't %s: %s", doing, error, exc_info=error)

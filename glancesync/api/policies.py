@@ -46,6 +46,12 @@ RULES = {
         "GET",
         "/v1/images/{id}/events",
     ),
+    "glancesync:images:verify": (
+        ADMIN,
+        "Ask for an image's replicas to be compared with home.",
+        "POST",
+        "/v1/images/{id}/verify",
+    ),
     "glancesync:replicas:list": (
         "role:admin or role:reader or role:member",
         "List the replicas of one's project's images.",

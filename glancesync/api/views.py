@@ -37,6 +37,7 @@ def replica(view: ReplicaView) -> dict[str, Any]:
         "attempt": view.attempt,
         "next_try_at": moment(view.next_try_at),
         "synced_at": moment(own.synced_at),
+        "verified_at": moment(own.verified_at),
         "expires_at": moment(own.expires_at),
         "updated_at": moment(own.updated_at),
     }
@@ -53,6 +54,7 @@ def image(record: ImageRecord, replicas: Sequence[ReplicaView]) -> dict[str, Any
         "generation": record.generation,
         "changed_at": moment(record.changed_at),
         "observed_at": moment(record.observed_at),
+        "last_error": record.last_error,
         "replicas": [
             replica(view) for view in replicas if view.replica.image_id == record.image_id
         ],
@@ -71,6 +73,7 @@ def task(one: Task) -> dict[str, Any]:
         "asked": one.asked,
         "attempt": one.attempt,
         "force": one.force,
+        "verify": one.verify,
         "decision": None if one.decision is None else str(one.decision),
         "due_at": moment(one.due_at),
         "since": moment(one.since),

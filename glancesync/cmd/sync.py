@@ -63,7 +63,6 @@ class Daemon:
         self._conf = conf
         database = wiring.database(conf)
         database.wait(conf.database.max_retries, conf.database.retry_interval)
-        database.check()
         self._journal = Journal(database)
         self._stopping = threading.Event()
         self._told_to_stop = False
@@ -107,14 +106,14 @@ class Daemon:
                 self._reload()
         LOG.info("stopping")
         self._stopping.set()
+        if server is not None:
+            server.kill()  # requests that are being answered go on
         if listener is not None:
-            listener.close()
+            listener.close()  # not before: what gets its number next would never be woken
         if self._engine is not None:
             self._engine.worker.stop(self._conf.drain_timeout)
         for thread in threads:
             thread.join(5)
-        if server is not None:
-            server.kill()
         self._journal.database.dispose()
         LOG.info("stopped")
         return 0

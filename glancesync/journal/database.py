@@ -88,14 +88,18 @@ class Database:
                 self._anchor = self.engine.raw_connection()
 
     def wait(self, attempts: int, pause: float) -> None:
-        """Return when the database answers; ask at most so often (-1: for ever).
+        """Return when the database answers and is at this program's revision.
+
+        Asks at most ``attempts`` times more than once (-1: for ever) if it does not answer, also if
+        that is in the middle of it.
 
         :param pause: seconds between two attempts
         :raises JournalUnavailable: of the last attempt
+        :raises JournalError: it answers, and can't be used; see :meth:`check`
         """
         while True:
             try:
-                self.now()
+                self.check()
                 return
             except JournalUnavailable as error:
                 if attempts == 0:

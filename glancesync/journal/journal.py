@@ -414,7 +414,8 @@ class Journal:
         """Make an open task due now; False if it has ended."""
         with self.database.write() as connection:
             changed = queue.retry(connection, task_id)
-            self._note_task(connection, task_id, "retried by hand", actor)
+            if changed:
+                self._note_task(connection, task_id, "retried by hand", actor)
         self._wake()
         return changed
 
@@ -422,19 +423,20 @@ class Journal:
     def cancel_task(self, task_id: int, actor: Actor) -> bool:
         """End an open task without result; False if it has ended.
 
-        The next change of the image, audit of home, or wish of somebody opens another one.
+        The next change of the image, audit of home, or wish of somebody opens another one; of an
+        image that home does not have any more, only somebody's wish.
         """
         with self.database.write() as connection:
             changed = queue.cancel(connection, task_id, _CANCELLED)
-            task = self._note_task(connection, task_id, _CANCELLED, actor)
-            if changed and task is not None:
+            if changed:
+                task = self._note_task(connection, task_id, _CANCELLED, actor)
                 replicas.abandon(connection, task.image_id, task.region, _CANCELLED)
         return changed
 
-    def _note_task(self, connection: Any, task_id: int, what: str, actor: Actor) -> Task | None:
+    def _note_task(self, connection: Any, task_id: int, what: str, actor: Actor) -> Task:
         task = queue.get(connection, task_id)
-        if task is not None:
-            events.add(connection, task.image_id, [Note("asked", what, task.region)], actor)
+        assert task is not None  # noqa: S101 - it was just changed
+        events.add(connection, task.image_id, [Note("asked", what, task.region)], actor)
         return task
 
     @retried

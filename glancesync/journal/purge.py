@@ -1,7 +1,8 @@
 """Forgetting what ended long ago. Each statement runs in the caller's transaction.
 
 Nothing that is open goes, nothing about an image that home has but its log, and no record of an
-image in a region that we made: the journal is the only one who knows that it is ours.
+image that we made and that a region still has: the journal is the only one who knows that it is
+ours.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from glancesync.journal.schema import finding as f
 from glancesync.journal.schema import image as i
 from glancesync.journal.schema import replica as r
 from glancesync.journal.schema import task as t
-from glancesync.states import ENDED
+from glancesync.states import ReplicaState
 
 _ROWS_OF_AN_IMAGE = 10  # about as many, with those of its replicas
 
@@ -45,8 +46,11 @@ def _events(connection: sa.Connection, before: sa.ColumnElement[float], limit: i
 
 def _images(connection: sa.Connection, before: sa.ColumnElement[float], limit: int) -> int:
     """Images that are gone everywhere, with their replicas and what audits had found of them."""
-    ended = sa.and_(r.c.state.in_(sorted(ENDED)), sa.not_(r.c.made), r.c.updated_at < before)
-    alive = sa.exists().where(r.c.image_id == i.c.image_id, sa.not_(ended))
+    left = sa.and_(r.c.state == ReplicaState.RELEASED.value, sa.not_(r.c.made))
+    over = sa.or_(r.c.state == ReplicaState.DELETED.value, left)
+    alive = sa.exists().where(
+        r.c.image_id == i.c.image_id, sa.not_(sa.and_(over, r.c.updated_at < before))
+    )
     open_task = sa.exists().where(t.c.image_id == i.c.image_id, t.c.open_key.is_not(None))
     gone = (sa.not_(i.c.present), i.c.observed_at < before, sa.not_(alive), sa.not_(open_task))
     query = sa.select(i.c.image_id).where(*gone).limit(-(-limit // _ROWS_OF_AN_IMAGE))

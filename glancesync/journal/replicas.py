@@ -40,10 +40,11 @@ def get_image(connection: sa.Connection, image_id: str) -> ImageRecord | None:
     return rows.image(row) if row else None
 
 
-def get(connection: sa.Connection, image_id: str, region: str) -> Replica | None:
-    row = connection.execute(
-        sa.select(r).where(r.c.image_id == image_id, r.c.region == region)
-    ).first()
+def get(
+    connection: sa.Connection, image_id: str, region: str, *, lock: bool = False
+) -> Replica | None:
+    query = sa.select(r).where(r.c.image_id == image_id, r.c.region == region)
+    row = connection.execute(query.with_for_update() if lock else query).first()
     return rows.replica(row) if row else None
 
 
@@ -61,11 +62,11 @@ def holder(connection: sa.Connection, region: str, replica_id: str) -> str | Non
 
 
 def save(connection: sa.Connection, replica: Replica) -> None:
-    """Insert or replace the record of a replica.
+    """Insert or replace the record of a replica; a grace period only ever gets shorter.
 
     :raises ValueError: the record may not move to that state
     """
-    old = get(connection, replica.image_id, replica.region)
+    old = get(connection, replica.image_id, replica.region, lock=True)
     if replica.replica_id is not None and (old is None or old.replica_id != replica.replica_id):
         _let_go(connection, replica.region, replica.replica_id)
     values: dict[str, Any] = {**rows.replica_values(replica), "updated_at": now()}
@@ -75,6 +76,9 @@ def save(connection: sa.Connection, replica: Replica) -> None:
         connection.execute(sa.insert(r).values(values))
         return
     check_move(old.state, replica.state)
+    if old.state is replica.state is ReplicaState.EXPIRING:
+        ends = [at for at in (old.expires_at, replica.expires_at) if at is not None]
+        values["expires_at"] = min(ends, default=None)
     connection.execute(
         sa.update(r)
         .where(r.c.image_id == replica.image_id, r.c.region == replica.region)
@@ -92,17 +96,26 @@ def _let_go(connection: sa.Connection, region: str, replica_id: str) -> None:
 
 
 def make_pending(connection: sa.Connection, image_id: str, regions: Iterable[str]) -> None:
-    """Show the replicas of an image in ``regions`` as pending; those missing are recorded."""
-    known = {replica.region: replica for replica in of_image(connection, image_id)}
-    for region in regions:
-        if region not in known:
-            save(connection, Replica(image_id, region))
-        elif known[region].state not in (ReplicaState.COPYING, ReplicaState.EXPIRING):
-            connection.execute(
-                sa.update(r)
-                .where(r.c.image_id == image_id, r.c.region == region)
-                .values(state=ReplicaState.PENDING.value, updated_at=now())
-            )
+    """Show the replicas of an image in ``regions`` as pending; those missing are recorded.
+
+    Those that are being copied, or expire, say more than that.
+    """
+    wanted = set(regions)
+    if not wanted:
+        return
+    known = set(connection.execute(sa.select(r.c.region).where(r.c.image_id == image_id)).scalars())
+    for region in sorted(wanted - known):
+        save(connection, Replica(image_id, region))
+    telling = [ReplicaState.COPYING.value, ReplicaState.EXPIRING.value]
+    connection.execute(
+        sa.update(r)
+        .where(
+            r.c.image_id == image_id,
+            r.c.region.in_(sorted(wanted & known)),
+            r.c.state.not_in(telling),
+        )
+        .values(state=ReplicaState.PENDING.value, updated_at=now())
+    )
 
 
 def expire(connection: sa.Connection, image_id: str, region: str) -> None:
@@ -115,7 +128,7 @@ def expire(connection: sa.Connection, image_id: str, region: str) -> None:
 
 def abandon(connection: sa.Connection, image_id: str, region: str, why: str) -> None:
     """Say of a replica that is not as it should be that nobody works on it any more, and why."""
-    unfinished = sorted(BEHIND - {ReplicaState.CONFLICT})  # a conflict has its own reason
+    unfinished = sorted(BEHIND - {ReplicaState.CONFLICT} | {ReplicaState.EXPIRING})
     connection.execute(
         sa.update(r)
         .where(r.c.image_id == image_id, r.c.region == region, r.c.state.in_(unfinished))

@@ -95,6 +95,13 @@ class Client:
         """Ask for everything to be adopted that is offered in a region."""
         return self._call("asked", "POST", f"{_region(region)}/adopt", json={"own": own})
 
+    def verify(self, image_id: str, regions: Sequence[str], *, full: bool) -> Json:
+        """Ask for an image's replicas to be compared; answered before anything is done."""
+        body: Json = {"full": full}
+        if regions:
+            body["regions"] = list(regions)
+        return self._call("image_id", "POST", f"/v1/images/{image_id}/verify", json=body)
+
     def status(self) -> Json:
         return self._one("status", "GET", "/v1/status")
 

@@ -154,7 +154,7 @@ class Replicas(FormattableColumn[list[Json]]):
 
 _REPLICA_HEADERS = (
     "region", "state", "generation", "size", "copied", "transport", "attempt", "next try",
-    "synced", "id there",
+    "synced", "verified", "id there",
 )  # fmt: skip
 
 
@@ -171,6 +171,7 @@ def _replica_row(one: Json) -> list[str]:
         str(one["attempt"] or ""),
         _next_try(one["next_try_at"]),
         Moment(one["synced_at"]).human_readable() if not ended else "",
+        Moment(one["verified_at"]).human_readable() if not ended else "",
         one["replica_id"] if elsewhere else "",
     ]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from glancesync.osc import commands, find
 from glancesync.osc.client import Json
-from glancesync.osc.columns import InSync, Moment, Replicas, Size, States
+from glancesync.osc.columns import InSync, Moment, Replicas, Size, States, Words
 from glancesync.osc.standing import Standing, alive, standings
 
 
@@ -79,6 +79,7 @@ class ShowImage(commands.ShowOne):
             "generation": image["generation"],
             "changed_at": Moment(image["changed_at"]),
             "observed_at": Moment(image["observed_at"]),
+            "last_error": Words(image["last_error"]),
             "replicas": Replicas(image["replicas"]),
         }
         return tuple(fields), tuple(fields.values())

@@ -1,7 +1,8 @@
-"""``openstack image sync run``."""
+"""``openstack image sync run`` and ``verify``."""
 
 from __future__ import annotations
 
+import abc
 import argparse
 import sys
 import time
@@ -29,8 +30,8 @@ exit codes:
 _RESULTS = {Exit.WELL: "in_sync", Exit.OUT_OF_SYNC: "out_of_sync", Exit.TIMEOUT: "timeout"}
 
 
-class RunSync(commands.Waiting):
-    """Look at an image now, and bring its replicas up to date"""
+class OnImage(commands.Waiting, metaclass=abc.ABCMeta):
+    """Ask for something to be done about an image in the regions."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -44,12 +45,15 @@ class RunSync(commands.Waiting):
             default=[],
             help="Only in this region (repeat for several); default: in all it goes to",
         )
-        parser.add_argument(
-            "--force",
-            action="store_true",
-            help="Replace what has the image's ID there, differs and was not made by glance-sync",
-        )
         return parser
+
+    @abc.abstractmethod
+    def ask(self, client: Client, image_id: str, parsed_args: argparse.Namespace) -> None:
+        """Ask the server."""
+
+    @abc.abstractmethod
+    def wrong(self, seen: Look) -> list[str]:
+        """In words, what is not well when it is done; empty if all is."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> commands.Fields:
         client = self.sync
@@ -57,7 +61,7 @@ class RunSync(commands.Waiting):
         image_id = find.image_id(self.manager, parsed_args.image)
         if not _is_known(client, image_id) and not find.is_at_home(self.manager, image_id):
             raise CommandError(f"there is no image {image_id} at home")
-        client.sync(image_id, regions, force=parsed_args.force)
+        self.ask(client, image_id, parsed_args)
         fields: dict[str, Any] = {
             "id": image_id,
             "regions": Maybe(regions or None, "all it goes to"),
@@ -91,7 +95,7 @@ class RunSync(commands.Waiting):
         if seen.busy:
             waited_for = _waited_for(seen)
             self.log.error("not done within %g s: %s", parsed_args.timeout, waited_for)
-        elif wrong := seen.wrong():
+        elif wrong := self.wrong(seen):
             self.exit = Exit.OUT_OF_SYNC
             self.log.error("not in sync: %s", "; ".join(wrong))
         return seen
@@ -103,6 +107,48 @@ class RunSync(commands.Waiting):
                 self.log.warning(
                     "%s is %s; its work waits until it is open", one["name"], openness(one)
                 )
+
+
+class RunSync(OnImage):
+    """Look at an image now, and bring its replicas up to date"""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--force",
+            action="store_true",
+            help="Replace what has the image's ID there, differs and was not made by glance-sync",
+        )
+        return parser
+
+    def ask(self, client: Client, image_id: str, parsed_args: argparse.Namespace) -> None:
+        client.sync(image_id, parsed_args.regions, force=parsed_args.force)
+
+    def wrong(self, seen: Look) -> list[str]:
+        return seen.wrong()
+
+
+class VerifyImage(OnImage):
+    """Compare the replicas of an image with home, and mend what differs
+
+    With --full, all bytes that the regions store are read and hashed, and home's if no region is
+    named. A replica whose bytes have rotted is copied again; of home's it is only said.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--full",
+            action="store_true",
+            help="Read all bytes, instead of believing the hash that a region says",
+        )
+        return parser
+
+    def ask(self, client: Client, image_id: str, parsed_args: argparse.Namespace) -> None:
+        client.verify(image_id, parsed_args.regions, full=parsed_args.full)
+
+    def wrong(self, seen: Look) -> list[str]:
+        return seen.wrong() or seen.unsound()
 
 
 def _is_known(client: Client, image_id: str) -> bool:

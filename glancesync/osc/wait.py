@@ -87,6 +87,14 @@ class Look:
             wrong.append(f"it is {self.image['status']} at home and goes to no region")
         return wrong
 
+    def unsound(self) -> list[str]:
+        """In words, what is wrong with bytes although the hashes that are said are right."""
+        home = (self.image or {}).get("last_error")
+        said = [f"home: {home}"] if home and not self.regions else []
+        return said + [
+            f"{one['region']}: {one['last_error']}" for one in self.replicas if one["last_error"]
+        ]
+
     def _alive(self, replica: Json) -> bool:
         assert self.image is not None  # noqa: S101 - it has a replica
         return not self.image["present"] or standing(replica) is not Standing.ENDED

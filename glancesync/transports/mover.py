@@ -14,6 +14,8 @@ and goes on with a ranged read of its own, from where it is: a slow region delay
 The last chunk is held back until the hash of everything read is known to be that of the image. If
 it is not, the connections are dropped: a region never activates bytes that were wrong at the
 source (P3). One that was cut loose goes on hashing from where the common reading had come to.
+
+Without targets it only reads, and says the hash of all bytes there are.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from collections.abc import Iterator
 from typing import Any
 
 _MAX_ERROR = 500
+_TOLD_EVERY = 0.5  # seconds between two words of how far a reading is
 
 
 class Failed(Exception):  # noqa: N818
@@ -271,6 +274,23 @@ def feed(order: Order, targets: list[Target]) -> None:
         target.wake()
 
 
+def digest(order: Order) -> dict[str, Any]:
+    """Read the source, and nothing else; the line that says its hash, or why there is none."""
+    done, said_at = 0, time.monotonic()
+    try:
+        found = hashlib.new(order.algorithm)
+        for chunk in read(order):
+            found.update(chunk)
+            done += len(chunk)
+            if time.monotonic() - said_at > _TOLD_EVERY:
+                said_at = time.monotonic()
+                say(read=done)
+    except Exception as error:
+        error = error if isinstance(error, Failed) else Failed("source", _words(error))
+        return {"message": str(error), "status": error.status, "headers": error.headers}
+    return {"digest": found.hexdigest()}
+
+
 def offer(order: Order, target: Target, chunk: bytes, before: Any, attached: list[Target]) -> bool:
     """Put a chunk into a target's queue; False if the target is over or was cut loose.
 
@@ -354,6 +374,9 @@ def main() -> int:
     order = Order(json.loads(next(lines)))
     targets = [Target(order, name) for name in order.targets]
     threading.Thread(target=_obey, args=(lines, targets), daemon=True).start()
+    if not targets:
+        say(**digest(order))
+        return 0
     for target in targets:
         target.start()
     reader = threading.Thread(target=_feed, args=(order, targets), daemon=True)

@@ -13,12 +13,14 @@ ROOT = pathlib.Path(__file__).parents[2]
 #: The layers, lowest first. A module imports its own layer and those below.
 LAYERS: dict[str, set[str]] = {
     "words": {"counts", "errors", "model", "states"},
-    "decisions": {"planner", "placement", "interfaces", "retry", "breaker", "choice"},
+    "decisions": {"planner", "placement", "interfaces", "retry", "breaker", "choice", "farewell"},
     "adapters": {"journal", "regions", "stores", "transports"},
     "flows": {
         "executor",
         "home",
         "replication",
+        "acting",
+        "verification",
         "bundle",
         "worker",
         "maintenance",

@@ -42,6 +42,7 @@ class BareGlance:
         self.gets: list[str] = []  # the Range of each GET
         self.bytes_read = 0
         self.on_get: Callable[[], None] = lambda: None
+        self.refuse_get: tuple[int, dict[str, str]] | None = None
         # what a PUT does
         self.refuse: tuple[int, dict[str, str]] | None = None  # before the body is read
         self.refuse_and_stay = False  # keep the connection, yet read nothing
@@ -91,6 +92,9 @@ class BareGlance:
         asked = handler.headers.get("Range", "")
         self.gets.append(asked)
         self.on_get()
+        if self.refuse_get is not None:
+            self._say(handler, *self.refuse_get)
+            return
         match = re.fullmatch(r"bytes=(\d+)-", asked)
         start = int(match[1]) if match and self.ranges else 0
         handler.send_response(206 if start else 200)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from glancesync.acting import Settings
 from glancesync.breaker import Breaker
 from glancesync.bundle import Bundle
 from glancesync.errors import (
@@ -24,9 +25,10 @@ from glancesync.interfaces import Ask, Changes, ImageService, Lost
 from glancesync.journal.journal import Journal
 from glancesync.model import Actor, Again, Image, Outcome, Replica, Task
 from glancesync.placement.strategies import STRATEGIES
-from glancesync.replication import Settings
 from glancesync.retry import RetryPolicy
 from glancesync.states import BreakerState, ReplicaState, TaskKind, TaskState
+from glancesync.transports.reading import Reading
+from glancesync.transports.settings import TransferSettings
 from glancesync.wiring import SystemClock
 from tests.contract.listing_glance import Answer, ListingGlance, Says
 
@@ -69,7 +71,7 @@ class Bench:
             self,
             STRATEGIES[self.strategy],
             POLICY,
-            Settings(transports=[], clock=SystemClock()),
+            Settings([], Reading(TransferSettings()), SystemClock()),
             lambda: 0.999,
             {TaskKind.WATCH: Periodic(self.watch, 60)},
             self._hear,

@@ -90,7 +90,7 @@ def test_nothing_that_is_open_goes_however_old(journal: Journal) -> None:
 
 
 def test_images_that_are_gone_everywhere_go_with_their_replicas(journal: Journal) -> None:
-    gone = Replica(IMAGE, "A", ReplicaState.DELETED)
+    gone = Replica(IMAGE, "A", ReplicaState.DELETED, replica_id=IMAGE, made=True)
     left = Replica(IMAGE, "B", ReplicaState.RELEASED, replica_id=OTHER)
     put(journal, IMAGE, gone, left)
     age(journal, 31)

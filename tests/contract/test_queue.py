@@ -598,8 +598,10 @@ def test_cancel_ends_a_task_from_any_open_state(journal: Journal, state: TaskSta
     assert journal.cancel_task(number, Actor())
     task = only(journal, EVER)
     assert (task.state, task.reason) == (TaskState.CANCELLED, "cancelled by hand")
+    events = journal.events(IMAGE)
     assert not journal.cancel_task(number, Actor())
     assert not journal.retry_task(number, Actor())
+    assert journal.events(IMAGE) == events, "what was not done is not in the log"
     journal.hint([Hint(IMAGE)])
     assert only(journal).id != number
 

@@ -156,6 +156,23 @@ def test_pending_is_shown_for_new_and_known_replicas_but_hides_no_copy(
     assert found["C"].last_error == "why"
 
 
+def test_a_grace_period_that_a_person_ended_is_not_begun_anew(journal: Journal, task: Task) -> None:
+    """By a task that was just looking when it was ended."""
+    expiring = Replica(IMAGE, "A", ReplicaState.EXPIRING, IMAGE, made=True, expires_at=4e9)
+    save(journal, task, replica=expiring)
+    before = journal.replica(IMAGE, "A")
+    journal.ask([Ask(TaskKind.REPLICA, IMAGE, "A")], "sync", expire=True)
+    save(journal, task, replica=before)
+    found = journal.replica(IMAGE, "A")
+    assert found is not None
+    assert found.expires_at == pytest.approx(journal.database.now(), abs=5)
+    save(journal, task, replica=dataclasses.replace(found, state=ReplicaState.PENDING))
+    save(journal, task, replica=dataclasses.replace(expiring, expires_at=5e9))
+    later = journal.replica(IMAGE, "A")
+    assert later is not None
+    assert later.expires_at == 5e9, "another grace period"
+
+
 @pytest.mark.parametrize("ended", sorted(ENDED))
 @pytest.mark.parametrize("new", sorted({*ENDED, *SETTLED, ReplicaState.PENDING}))
 def test_what_has_ended_is_left_only_by_new_work(
@@ -285,7 +302,7 @@ def test_a_replica_whose_task_is_cancelled_says_so_unless_it_is_well(
     (open_task,) = journal.list_tasks(region="A", image_id=IMAGE)
     assert journal.cancel_task(open_task.id, Actor())
 
-    unfinished = state in BEHIND and state is not ReplicaState.CONFLICT
+    unfinished = state in (BEHIND - {ReplicaState.CONFLICT}) | {ReplicaState.EXPIRING}
     found = journal.replica(IMAGE, "A")
     assert found is not None
     if unfinished:

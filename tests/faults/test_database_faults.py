@@ -297,6 +297,23 @@ def test_everything_says_that_the_database_is_away(server: Server, journal: Jour
     database.check()
 
 
+def test_a_start_goes_on_when_connections_are_cut_in_the_middle_of_it(
+    server: Server, url: str
+) -> None:
+    database = Database(url)
+    database.migrate()
+    cuts = []
+
+    @sa.event.listens_for(database.engine, "before_cursor_execute")
+    def cut(connection: object, cursor: object, statement: str, *more: object) -> None:
+        if "alembic_version" in statement and not cuts:
+            cuts.append(server.execute(server.cut))
+
+    database.wait(1, 0.1)
+    assert cuts
+    database.dispose()
+
+
 # -- a full disk ----------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from glancesync.acting import Settings
 from glancesync.breaker import Breaker
 from glancesync.bundle import Bundle
 from glancesync.executor import Executor, Periodic
@@ -25,9 +26,10 @@ from glancesync.model import Actor, Audit, Done, Hint, Priority, Replica
 from glancesync.placement.strategies import STRATEGIES
 from glancesync.reconciler import AuditSettings, Reconciler
 from glancesync.regions.images import GlanceImages
-from glancesync.replication import Settings
 from glancesync.retry import RetryPolicy
 from glancesync.states import DeleteMode, ReplicaState, TaskKind
+from glancesync.transports.reading import Reading
+from glancesync.transports.settings import TransferSettings
 from glancesync.wiring import SystemClock
 from tests.contract.listing_glance import ListingGlance, listed
 from tests.functional.wait import until
@@ -53,7 +55,7 @@ class Estate:
         self.journal.database.migrate()
         self.glances = {name: ListingGlance(name) for name in (HOME, *REGIONS)}
         self.home = HOME
-        self.settings = Settings(transports=[], clock=SystemClock())
+        self.settings = Settings([], Reading(TransferSettings()), SystemClock())
         self.ids: list[str] = []
         self.journal.discovered({name: f"http://{name}" for name in self.glances}, HOME)
 

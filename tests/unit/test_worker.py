@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from glancesync.breaker import Breaker
 from glancesync.bundle import Bundle
-from glancesync.errors import Transient
+from glancesync.errors import JournalUnavailable, Transient
 from glancesync.interfaces import Ask, Changes, Lost
 from glancesync.journal import schema
 from glancesync.journal.journal import Journal
@@ -225,6 +225,27 @@ def test_a_task_that_can_not_be_concluded_frees_its_slot(
     assert states(journal) == ["running", "running"], "the lease of the first will end"
 
 
+def test_a_task_for_which_there_is_no_thread_is_given_back(
+    journal: Journal, crews: list[Crew]
+) -> None:
+    crew = Crew(journal)
+    crews.append(crew)
+    spawn, refused = crew.spawn, threading.Event()
+
+    def none_left(work: Callable[[], None]) -> None:
+        if not refused.is_set():
+            refused.set()
+            raise RuntimeError("can't start new thread")
+        spawn(work)
+
+    crew.worker._spawn = none_left
+    crew.quick = True
+    journal.hint([Hint(IMAGE)])
+    crew.start()
+    until(lambda: states(journal) == ["done"], LONG, "done when there is one again")
+    assert refused.is_set()
+
+
 # -- regions that are unwell (P8) -----------------------------------------------------------------
 
 
@@ -269,6 +290,9 @@ def test_one_task_sees_whether_a_region_answers_again(journal: Journal, crews: l
     crew.start()
     long_copy = crew.holds(1)[0]
     unwell(journal, "A", broken_for=1000)
+    for held, image_id in enumerate(ids(12)[10:], start=1):  # until the worker knows
+        ask(journal, "B", image_id=image_id)
+        crew.holds(held + 1)
     for image_id in ids(10):
         ask(journal, "A", "B", image_id=image_id)
     until(lambda: len(crew.held) == 5, LONG, "B has its share")
@@ -354,6 +378,31 @@ def test_tasks_of_a_dead_worker_are_rescued(journal: Journal, crews: list[Crew])
     crew.start()
     until(lambda: states(journal) == ["done"], LONG, "rescued and done")
     assert crew.held[0].task.id == task.id
+
+
+def test_an_old_run_of_a_task_does_not_end_the_lease_of_the_new_one(
+    journal: Journal, crews: list[Crew]
+) -> None:
+    """Who was stopped past its lease may get the very task again while its thread still runs."""
+    crew = Crew(journal, lease=0.4)
+    crews.append(crew)
+    journal.hint([Hint(IMAGE)])
+    crew.start()
+    old = crew.holds(1)[0]
+    t = schema.task
+    with journal.database.write() as connection:  # as if another process had rescued it
+        lost = {"lease_owner": None, "lease_token": None, "lease_until": None}
+        connection.execute(sa.update(t).values(state="ready", **lost))
+    new = crew.holds(2)[1]
+    assert new.task.lease_token != old.task.lease_token
+    until(old.lost.is_set, LONG, "the old one was told")
+    old.go.set()
+    until(lambda: not crew.threads[2].is_alive(), LONG, "the old one is over")
+    ended = journal.database.now() + 1.2
+    until(lambda: journal.database.now() > ended, LONG, "three leases long")
+    (task,) = journal.list_tasks()
+    assert task.lease_token == new.task.lease_token
+    assert not new.lost.is_set()
 
 
 def test_two_workers_share_the_work(journal: Journal, crews: list[Crew]) -> None:
@@ -458,7 +507,7 @@ def test_a_journal_that_is_away_is_waited_for_and_logged_once(
         def regions(self) -> list:  # type: ignore[type-arg]
             self.asked += 1
             if self.away:
-                raise OSError("no route to the database")
+                raise JournalUnavailable("no route to the database")
             return super().regions()
 
     caplog.set_level(logging.INFO)
@@ -473,3 +522,25 @@ def test_a_journal_that_is_away_is_waited_for_and_logged_once(
     until(lambda: states(journal) == ["done"], LONG, "done")
     assert caplog.text.count("does not answer") == 1
     assert caplog.text.count("answers again") == 1
+
+
+def test_a_bug_is_not_called_a_database_that_is_away(
+    journal: Journal, crews: list[Crew], caplog: pytest.LogCaptureFixture
+) -> None:
+    class Buggy(Journal):
+        asked = 0
+
+        def claim(self, *args: object, **kwargs: object) -> list[Task]:
+            self.asked += 1
+            if self.asked < 4:
+                raise TypeError("no such thing")
+            return super().claim(*args, **kwargs)  # type: ignore[arg-type]
+
+    crew = Crew(Buggy(journal.database))
+    crew.quick = True
+    crews.append(crew)
+    journal.hint([Hint(IMAGE)])
+    crew.start()
+    until(lambda: states(journal) == ["done"], LONG, "it goes on trying")
+    assert "does not answer" not in caplog.text
+    assert caplog.text.count("Traceback") == 1, "the same is not said again and again"

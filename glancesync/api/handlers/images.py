@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from glancesync.api import views
 from glancesync.api.call import Answer, Call
@@ -47,19 +49,62 @@ def sync(call: Call) -> Answer:
     image_id = _image_id(call)
     body = call.body(schemas.SYNC, optional=True)
     force = body.get("force", False)
-    regions = sorted(set(body.get("regions", [])))
-    check_regions(call, "regions", regions)
+    regions = _regions(call, body)
     if regions and call.journal.image(image_id) is None:
         raise BadRequest(
             f"image {image_id} is not known yet; sync it without naming regions first", 404
         )
-    kind = TaskKind.REPLICA if regions else TaskKind.IMAGE
-    asks = [
-        Ask(kind, image_id, name, Priority.USER, call.actor, urgent=True, force=force)
-        for name in regions or [""]
-    ]
+    asks = _asks(call, image_id, regions, force=force)
     call.journal.ask(asks, "sync" + (" with force" if force else ""), expire=True)
     return 202, {"image_id": image_id, "regions": regions or None, "force": force}
+
+
+def verify(call: Call) -> Answer:
+    """``POST /v1/images/{id}/verify``: compare the regions with home, and mend what differs.
+
+    ``full``: read all bytes that the regions store, and without ``regions`` also home's, instead
+    of believing the hashes they say.
+    """
+    call.allow("glancesync:images:verify")
+    body = call.body(schemas.VERIFY, optional=True)
+    full = body.get("full", False)
+    regions = _regions(call, body)
+    record = _record(call)
+    if not record.present:
+        raise BadRequest(f"image {record.image_id} is gone from home: nothing to compare with", 409)
+    asks = _asks(call, record.image_id, regions, verify=full)
+    call.journal.ask(asks, "verify all bytes" if full else "verify")
+    return 202, {"image_id": record.image_id, "regions": regions or None, "full": full}
+
+
+def _regions(call: Call, body: Mapping[str, Any]) -> list[str]:
+    """The regions that a body names; none: all that the image goes to.
+
+    :raises BadRequest: one is not known, or home
+    """
+    regions = sorted(set(body.get("regions", [])))
+    check_regions(call, "regions", regions)
+    return regions
+
+
+def _asks(
+    call: Call,
+    image_id: str,
+    regions: Sequence[str],
+    *,
+    force: bool = False,
+    verify: bool = False,
+) -> list[Ask]:
+    ask = Ask(
+        TaskKind.REPLICA if regions else TaskKind.IMAGE,
+        image_id,
+        priority=Priority.USER,
+        actor=call.actor,
+        urgent=True,
+        force=force,
+        verify=verify,
+    )
+    return [dataclasses.replace(ask, region=name) for name in regions or [""]]
 
 
 def adopt(call: Call) -> Answer:

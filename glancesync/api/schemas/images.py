@@ -4,13 +4,18 @@ from typing import Any
 
 from glancesync.api.schemas import IMAGE_ID, NAME
 
+_REGIONS: dict[str, Any] = {"type": "array", "minItems": 1, "maxItems": 1000, "items": NAME}
+
 SYNC: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
-    "properties": {
-        "regions": {"type": "array", "minItems": 1, "maxItems": 1000, "items": NAME},
-        "force": {"type": "boolean"},
-    },
+    "properties": {"regions": _REGIONS, "force": {"type": "boolean"}},
+}
+
+VERIFY: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {"regions": _REGIONS, "full": {"type": "boolean"}},
 }
 
 ADOPT: dict[str, Any] = {

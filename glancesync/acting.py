@@ -1,0 +1,280 @@
+"""What a replica task does to a region, and how it writes down what it does."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import uuid
+from collections.abc import Callable, Sequence
+
+from glancesync import choice, planner
+from glancesync.bundle import Bundle
+from glancesync.counts import Count, Counter
+from glancesync.errors import Conflict, Corrupt, Refused, RegionError, Transient
+from glancesync.interfaces import (
+    Ask,
+    Changes,
+    Clock,
+    Heard,
+    Lost,
+    Note,
+    Queue,
+    Reader,
+    Replicas,
+    Services,
+    Source,
+    Target,
+    Transport,
+)
+from glancesync.model import Image, Replica, Snooze, Task
+from glancesync.planner import Action, Op
+from glancesync.retry import snooze_delay
+from glancesync.states import DeleteMode, ReplicaState, TaskKind
+from glancesync.verification import Verification
+
+LOG = logging.getLogger(__name__)
+
+_REPORT_EVERY = 1.0  # seconds between two notes of progress
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What the operator says about replicas. Times are seconds."""
+
+    transports: Sequence[Transport]
+    reader: Reader
+    clock: Clock
+    preserve: Sequence[str] = ()
+    poll: float = 2.0  # first look at something that takes its time
+    poll_cap: float = 60.0
+    stuck: float = 3600.0
+    delete_mode: DeleteMode = DeleteMode.MIRROR
+    delete_grace: float = 0.0
+
+
+class Acting:
+    """The hands of a replica task; what to do is decided by who inherits from it."""
+
+    def __init__(
+        self,
+        task: Task,
+        bundle: Bundle,
+        lost: Lost,
+        queue: Queue,
+        replicas: Replicas,
+        services: Services,
+        settings: Settings,
+        heard: Heard,
+    ) -> None:
+        self._task = task
+        self._bundle = bundle
+        self._lost = lost
+        self._queue = queue
+        self._replicas = replicas
+        self._services = services
+        self._service = services(task.region)
+        self._settings = settings
+        self._heard = heard
+        self._left = False
+        self._refused: dict[str, str] = {}
+        self._bytes = Verification()
+        self._done: list[str] = []  # what was done, in words
+        self.counts: tuple[Count, ...] = ()  # what is to be counted when it ends
+        self._waited = task.updated_at - (task.waiting_since or task.updated_at)
+        self.replica = replicas.replica(task.image_id, task.region) or Replica(
+            task.image_id, task.region
+        )
+
+    @property
+    def _replica_id(self) -> str:
+        return self.replica.replica_id or self._task.image_id
+
+    def _record(self, *notes: Note, asks: tuple[Ask, ...] = (), **changes: object) -> None:
+        """Change the replica's record, durably; LeaseLost if the task is not ours any more."""
+        self.replica = dataclasses.replace(self.replica, **changes)  # type: ignore[arg-type]
+        self._queue.commit(self._task, Changes(replica=self.replica, notes=notes, asks=asks))
+
+    def _note(self, what: str, detail: str = "") -> Note:
+        self._done.append(what)
+        return Note(what, detail, self._task.region)
+
+    def _count_bytes(self, observed: Image | None) -> None:
+        """Count the bytes that a transfer has brought, once."""
+        copied = self.replica.state is ReplicaState.COPYING and not self.counts
+        if copied and observed is not None and observed.has_data:
+            transport = self.replica.transport or ""
+            size = observed.size or 0
+            self.counts = (Count(Counter.BYTES, self._task.region, transport, size),)
+
+    def _act(self, action: Action, home: Image | None, observed: Image | None) -> Snooze | None:
+        """Carry out one action; a Snooze if the rest has to wait."""
+        match action:
+            case planner.Create(image):
+                self._create(image)
+            case planner.Transfer():
+                assert home is not None  # noqa: S101 - only planned for a home image with data
+                return self._transfer(home)
+            case planner.Patch(ops):
+                self._patch(ops)
+            case planner.Members(put, remove):
+                for project, status in put.items():
+                    self._try(f"member {project}", self._service.put_member, project, status)
+                for project in remove:
+                    self._try(f"member {project}", self._service.remove_member, project)
+                self._done.append("members")
+            case planner.Deactivate():
+                self._try("status", self._service.deactivate)
+                self._done.append("deactivate")
+            case planner.Reactivate():
+                self._try("status", self._service.reactivate)
+                self._done.append("reactivate")
+            case planner.Delete(cause):
+                self._delete(cause, home, observed)
+            case planner.Wait(reason):
+                delay = snooze_delay(self._waited, self._settings.poll, self._settings.poll_cap)
+                return Snooze(delay, reason)
+            case planner.Clash(reason):
+                raise Conflict(self._task.region, reason)
+        return None
+
+    def _create(self, image: Image) -> None:
+        # Recorded first, so that after a crash the image is known to be ours.
+        self._record(self._note("create", image.id), replica_id=image.id, made=True)
+        try:
+            self._create_record(image)
+        except Conflict:
+            if self._service.get(image.id) is not None:
+                self._record(made=False)  # somebody else was faster; look again
+                return
+            self._service.require_admin()
+            self._create_mapped(image)
+
+    def _create_mapped(self, image: Image) -> None:
+        """The region never takes the id of a deleted image again: take a new one."""
+        replica_id = str(uuid.uuid4())
+        self._record(
+            self._note("map", f"the region refuses id {image.id}; its image is {replica_id}"),
+            asks=self._referrers(),
+            replica_id=replica_id,
+            made=True,
+        )
+        self._create_record(dataclasses.replace(image, id=replica_id))
+
+    def _referrers(self) -> tuple[Ask, ...]:
+        """Have the replicas looked at that refer to this one, as its id there changed."""
+        return tuple(
+            Ask(TaskKind.REPLICA, referrer, self._task.region, actor=self._task.actor)
+            for referrer in self._replicas.referrers(self._task.image_id)
+        )
+
+    def _create_record(self, image: Image) -> None:
+        try:
+            self._service.create(image)
+        except Refused:
+            # One property the region protects must not keep the image away; the properties are
+            # patched in one by one when the bytes are there.
+            self._service.create(dataclasses.replace(image, properties={}))
+
+    def _transfer(self, home: Image) -> Snooze | None:
+        transports = self._settings.transports
+        methods: frozenset[str] = frozenset()
+        if any(one.capabilities.needs_import_method for one in transports):
+            methods = self._service.import_methods()
+        transport, passed = choice.choose(transports, home, methods)
+        if transport is None:
+            why = "; ".join(f"{name}: {reason}" for name, reason in passed.items())
+            raise Refused(self._task.region, f"no transport fits: {why}")
+        started = self.replica.state is ReplicaState.COPYING and self.replica.transport
+        if transport.capabilities.asynchronous and started == transport.name:
+            raise Transient(self._task.region, f"the transfer by {transport.name} failed there")
+        self._record(
+            self._note("transfer", f"{home.size} bytes by {transport.name}"),
+            state=ReplicaState.COPYING,
+            transport=transport.name,
+            bytes_done=0,
+            bytes_total=home.size,
+        )
+        source = Source(home, self._services(self._services.home))
+        target = self._target(home)
+        if transport.capabilities.asynchronous:
+            outcome: list[RegionError] = []
+            transport.move(
+                source,
+                [target],
+                lambda _, error: outcome.append(error) if error else None,
+            )
+            if outcome:
+                self._record(state=ReplicaState.PENDING)  # nothing was started
+                raise outcome[0]
+            return Snooze(self._settings.poll, f"the region imports it by {transport.name}")
+        self._left = True
+        self._bundle.transfer(transport, source, target)
+        return None
+
+    def _target(self, home: Image) -> Target:
+        return Target(
+            self._task.region,
+            self._replica_id,
+            self._service,
+            self._reporter(home.size),
+            self._lost.is_set,
+        )
+
+    def _reporter(self, size: int | None) -> Callable[[int], None]:
+        clock = self._settings.clock
+        noted_at = clock.monotonic()
+
+        def report(done: int) -> None:
+            nonlocal noted_at
+            if clock.monotonic() - noted_at >= _REPORT_EVERY:
+                noted_at = clock.monotonic()
+                try:
+                    self._replicas.progress(self._task.image_id, self._task.region, done, size)
+                except Exception as error:  # a figure for people is no reason to stop the bytes
+                    LOG.warning("could not note the progress of %s: %s", self._task.key, error)
+
+        return report
+
+    def _patch(self, ops: Sequence[Op]) -> None:
+        """Patch all at once; what the region refuses is found by halving and set aside."""
+        try:
+            self._service.patch(self._replica_id, ops)
+            self._done.append("patch " + " ".join(op.name for op in ops))
+        except Refused as error:
+            if len(ops) == 1:
+                self._refused[ops[0].name] = error.message
+                return
+            middle = len(ops) // 2
+            self._patch(ops[:middle])
+            self._patch(ops[middle:])
+
+    def _try(self, what: str, method: Callable[..., None], *args: str) -> None:
+        try:
+            method(self._replica_id, *args)
+        except Refused as error:
+            self._refused[what] = error.message
+
+    def _delete(self, cause: str, home: Image | None, observed: Image | None) -> None:
+        arrived = self.replica.state is ReplicaState.COPYING and observed is not None
+        own: dict[str, str] = {}
+        if home is not None and observed is not None:  # another will take its place
+            own = planner.regions_own(observed, self._settings.preserve)
+        self._record(
+            self._note("delete", f"{self._replica_id}: {cause}"),
+            kept={**self.replica.kept, **own},
+        )
+        self._service.delete(self._replica_id)
+        copied_wrong = arrived and observed is not None and observed.has_data and home is not None
+        self._record(
+            bytes_done=0,
+            synced_at=None,
+            verified_at=None,
+            state=ReplicaState.FAILED if copied_wrong else ReplicaState.PENDING,
+        )
+        if copied_wrong:
+            raise Corrupt(self._task.region, f"the copy was removed: {cause}")
+
+    def _leave(self) -> None:
+        if not self._left:
+            self._left = True
+            self._bundle.leave()

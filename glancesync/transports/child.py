@@ -1,0 +1,106 @@
+"""Runs the mover: a process that gets an order and says how it goes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from typing import IO, Any
+
+from glancesync.interfaces import Endpoint, Target
+from glancesync.transports import mover
+from glancesync.transports.settings import TransferSettings
+
+_MOVER = mover.__file__
+
+Line = dict[str, Any]
+
+
+def order(
+    settings: TransferSettings,
+    source: Endpoint,
+    targets: Mapping[str, Endpoint],
+    *,
+    size: int,
+    algorithm: str,
+    expected: str = "",
+) -> dict[str, Any]:
+    """What the mover is told; holds tokens, so it is only ever written to its input.
+
+    :param targets: without any, it says the hash of what the source holds
+    :param algorithm: of the hash, as :mod:`hashlib` names it; "": none is made
+    :param expected: the hash, in hex, that the source must have to be moved
+    """
+    return {
+        "source": {"url": source.url, "headers": {"X-Auth-Token": source.token}},
+        "targets": {
+            name: {
+                "url": end.url,
+                "headers": {"X-Auth-Token": end.token},
+                "settle": settings.settle,
+            }
+            for name, end in targets.items()
+        },
+        "size": size,
+        "hash_algo": algorithm,
+        "hash_value": expected,
+        "chunk": settings.chunk,
+        "window": settings.window,
+        "patience": settings.patience,
+        "stall": settings.stall,
+        "cafile": settings.cafile,
+        "insecure": settings.insecure,
+    }
+
+
+@contextlib.contextmanager
+def lines_of(what: dict[str, Any], waiting: Mapping[str, Target]) -> Iterator[Iterator[Line]]:
+    """Have an order carried out, and hand out what is said of it.
+
+    The mover is told of those ``waiting`` that are cancelled, and killed when all of them are.
+    """
+    over = threading.Event()
+    with subprocess.Popen(
+        [sys.executable, "-I", _MOVER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        assert process.stdin is not None  # noqa: S101 - both are pipes
+        assert process.stdout is not None  # noqa: S101
+        said = process.stdin
+
+        def say(what: Any) -> None:
+            with contextlib.suppress(BrokenPipeError):  # it has ended; its lines tell how
+                said.write(json.dumps(what).encode() + b"\n")
+                said.flush()
+
+        def watch() -> None:
+            dropped: set[str] = set()
+            while not over.wait(0.2):
+                left = dict(waiting)
+                gone = {name for name, target in left.items() if target.cancelled()}
+                if left and gone == left.keys():
+                    process.kill()
+                    return
+                for name in sorted(gone - dropped):
+                    say(name)
+                dropped |= gone
+
+        say(what)
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield _lines(process.stdout)
+        finally:
+            over.set()
+            process.kill()
+            watcher.join()
+
+
+def _lines(stream: IO[bytes]) -> Iterator[Line]:
+    for line in stream:
+        yield json.loads(line)
