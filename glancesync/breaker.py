@@ -1,9 +1,9 @@
 """When a region is left alone: a circuit breaker, as a value that is decided.
 
 After some failures in a row that are the region's own, no work starts for a while; then one task
-probes. If it fails, the pause doubles up to a cap; if the region answers, everything that waited
-for it is due at once (Nygard, "Release It!", chapter "Circuit Breaker"). A region that asks to be
-left alone is left alone for as long as it asks.
+probes. If it fails, the pause doubles up to a cap; if the region answers, everything that failed
+meanwhile is due at once (Nygard, "Release It!", chapter "Circuit Breaker"). A region that asks to
+be left alone is left alone for as long as it asks.
 
 What ends while the region is left alone was begun before, and decides nothing: neither do the
 failures of tasks that ran side by side double the pause, nor does a success end it.

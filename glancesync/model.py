@@ -244,6 +244,7 @@ class Region:
     seen_at: float | None = None
     last_error: str | None = None
     failures: int = 0  # in a row, of the region itself
+    failing_since: float | None = None  # the first of these
     broken_for: float | None = None  # seconds in which no work starts; past: one task probes
 
     @property

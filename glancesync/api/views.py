@@ -138,6 +138,7 @@ def region(one: Region) -> dict[str, Any]:
         "breaker": one.breaker.value,
         "probed_in": max(0.0, round(one.broken_for, 3)) if one.broken_for is not None else None,
         "failures": one.failures,
+        "failing_since": moment(one.failing_since),
         "seen_at": moment(one.seen_at),
         "last_error": one.last_error,
     }

@@ -236,19 +236,19 @@ class Journal:
 
     @retried
     def note_region(self, name: str, error: RegionError | None, breaker: Breaker) -> None:
-        """Remember how a region did; if it answers again, what waited for it is due."""
+        """Remember how a region did; if it answers again, what failed meanwhile is due."""
         if error is None:  # the usual case: write only if there is something to take back
             with self.database.read() as connection:
                 region = regions.get(connection, name)
             if region is None or region.last_error is None:
                 return
         with self.database.write() as connection:
-            well = regions.note(connection, name, error, breaker)
-            if well:
+            since = regions.note(connection, name, error, breaker)
+            if since is not None:
                 home = regions.get(connection, name)
                 everything = home is not None and home.home
-                queue.hurry(connection, None if everything else name)
-        if well:
+                queue.hurry(connection, None if everything else name, since)
+        if since is not None:
             self._wake()
 
     # -- interfaces.Baselines ---------------------------------------------------------------------

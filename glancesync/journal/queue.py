@@ -254,9 +254,12 @@ def _take(connection: sa.Connection, owner: str, lease: float, ids: list[int]) -
     return [rows.task(row) for row in found]
 
 
-def hurry(connection: sa.Connection, region: str | None) -> None:
-    """Make due what waits after a failure in ``region``, or in any: it answers again."""
-    which = [t.c.state.in_(sorted(POSTPONED)), t.c.attempt > 0]
+def hurry(connection: sa.Connection, region: str | None, since: float) -> None:
+    """Make due what waits after a failure in ``region``, or in any: it answers again.
+
+    Not what had failed before ``since``: it did so while the region was well, and keeps its pause.
+    """
+    which = [t.c.state.in_(sorted(POSTPONED)), t.c.attempt > 0, t.c.updated_at >= since]
     if region is not None:
         which.append(t.c.region == region)
     _make_ready(connection, *which)

@@ -72,30 +72,37 @@ def update(connection: sa.Connection, name: str, changes: Mapping[str, Any]) -> 
     connection.execute(sa.update(g).where(g.c.name == name).values(values))
 
 
-def note(connection: sa.Connection, name: str, error: RegionError | None, breaker: Breaker) -> bool:
-    """Remember how a region did; True if it had been left alone as it failed, and answers again."""
+def note(
+    connection: sa.Connection, name: str, error: RegionError | None, breaker: Breaker
+) -> float | None:
+    """Remember how a region did.
+
+    If it had been left alone as it failed, and answers again: since when it had failed.
+    """
     row = connection.execute(_regions().where(g.c.name == name).with_for_update()).first()
     if row is None:
-        return False
+        return None
     region = rows.region(row)
     resting = region.broken_for is not None and region.broken_for > 0
     if error is None or not unwell(error):
         if resting:
-            return False
-        values: dict[str, Any] = {"last_error": None, "failures": 0, "broken_until": None}
-        connection.execute(sa.update(g).where(g.c.name == name).values(values))
+            return None
+        well = {"last_error": None, "failures": 0, "failing_since": None, "broken_until": None}
+        connection.execute(sa.update(g).where(g.c.name == name).values(well))
         if region.failures >= breaker.threshold:
             events.add(connection, "", [Note("well", "", name)], Actor())
-        return region.broken_for is not None and region.failures > 0
+        return None if region.broken_for is None else region.failing_since
     throttled = isinstance(error, Throttled)
     if resting and not throttled:
-        return False
+        return None
     failures = region.failures + (not throttled)
-    values = {"last_error": str(error), "failures": failures}
+    values: dict[str, Any] = {"last_error": str(error), "failures": failures}
+    if not throttled and region.failing_since is None:
+        values["failing_since"] = now()
     rest = breaker.rest(error, failures)
     if rest is not None and rest > (region.broken_for or 0):
         values["broken_until"] = now() + rest
     connection.execute(sa.update(g).where(g.c.name == name).values(values))
     if not throttled and failures == breaker.threshold:
         events.add(connection, "", [Note("unwell", str(error), name)], Actor())
-    return False
+    return None

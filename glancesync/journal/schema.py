@@ -179,6 +179,7 @@ region = _table(
     sa.Column("seen_at", Time),
     sa.Column("last_error", Text),
     sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("failing_since", Time),
     sa.Column("broken_until", Time),
     sa.CheckConstraint(_in("delete_mode", DeleteMode), name="delete_mode"),
 )

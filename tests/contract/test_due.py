@@ -220,10 +220,10 @@ def test_what_waited_for_a_region_is_due_when_it_answers(
     journal: Journal, home: bool, due: list[str]
 ) -> None:
     """Of home: all, since nothing can be done without it. A snooze is no failure."""
-    _failed(journal, "ABC")
     region = REGIONS[-1] if home else "A"
     breaker = Breaker(threshold=1, pause=60)
     journal.note_region(region, Transient(region, "down"), breaker)
+    _failed(journal, "ABC")
     let_pass(journal, region, 61)
     journal.note_region(region, None, breaker)
 

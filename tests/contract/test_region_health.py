@@ -79,8 +79,9 @@ def test_a_probe_that_fails_doubles_the_pause(journal: Journal) -> None:
 def test_a_probe_that_is_answered_closes_it_and_what_waited_is_due(
     journal: Journal, answer: RegionError | None
 ) -> None:
+    note(journal, NO_ANSWER)
     failing(journal, "A", "B")
-    note(journal, NO_ANSWER, times=3)
+    note(journal, NO_ANSWER, times=2)
     let_pass(journal, "A", 101)
     woken: list[str] = []
     journal.on_work(lambda: woken.append("!"))
@@ -92,11 +93,24 @@ def test_a_probe_that_is_answered_closes_it_and_what_waited_is_due(
 
 def test_when_home_answers_again_everything_is_due(journal: Journal) -> None:
     record(journal, *REGIONS)  # A is home
+    note(journal, NO_ANSWER)
     failing(journal, "B", "C")
-    note(journal, NO_ANSWER, times=3)
+    note(journal, NO_ANSWER, times=2)
     let_pass(journal, "A", 101)
     note(journal, None)
     assert ready(journal) == {"B", "C"}
+
+
+def test_what_had_failed_while_the_region_was_well_keeps_its_pause(journal: Journal) -> None:
+    """Else a region that answers, and takes no bytes, would be asked to take them all the time."""
+    failing(journal, "A")
+    for _ in range(2):
+        assert note(journal, None).failing_since is None
+        region = note(journal, NO_ANSWER, times=3)
+        assert region.failing_since == pytest.approx(journal.database.now(), abs=5)
+        let_pass(journal, "A", 101)
+        assert note(journal, None).breaker is BreakerState.CLOSED
+        assert ready(journal) == set()
 
 
 def test_a_region_that_asks_is_left_alone_for_so_long(journal: Journal) -> None:

@@ -1,4 +1,4 @@
-"""What a reading of bytes found
+"""What a reading of bytes found, and since when regions fail
 
 Revises: 0002
 """
@@ -21,6 +21,7 @@ def upgrade() -> None:
     """In steps that can be taken again: MySQL and MariaDB don't roll back what changes tables."""
     add("image", sa.Column("last_error", TEXT, nullable=True))
     add("replica", sa.Column("verified_at", sa.Double(), nullable=True))
+    add("region", sa.Column("failing_since", sa.Double(), nullable=True))
 
 
 def add(table: str, column: sa.Column[object]) -> None:
