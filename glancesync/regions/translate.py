@@ -27,7 +27,7 @@ def translated(region: str, doing: str) -> Iterator[None]:
     except exc.HTTPException as error:
         text = in_words(str(error.details or type(error).__name__))
         raise _error(region, doing, int(error.code), text) from error
-    except (ksa.ConnectionError, exc.CommunicationError) as error:
+    except (ksa.ConnectionError, exc.CommunicationError, exc.InvalidEndpoint) as error:
         raise Transient(region, f"could not {doing}: {_silence(str(error))}") from error
     except (ksa.AuthPluginException, ksa.MissingRequiredOptions) as error:
         raise Credential(region, f"could not {doing}: no token: {error}") from error

@@ -310,6 +310,11 @@ GLANCE_SAYS_NO = """<html>
             Transient,
             "no answer at http://a:1 in time",
         ),
+        (
+            exc.InvalidEndpoint("Error communicating with http://a:1/v2 Request timed out"),
+            Transient,
+            "no answer at http://a:1 in time",
+        ),
         (ksa.EndpointNotFound("no"), Transient, "no"),
         (ksa.MissingAuthPlugin("no"), Credential, "no token: no"),
         (requests.ConnectionError("no"), Transient, "no"),
