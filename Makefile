@@ -3,11 +3,13 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 REGIONS ?= 3
+MINUTES ?= 2
 
-.PHONY: help demo test test-matrix bench lint docs sample devcloud-up devcloud-down clean
+.PHONY: help demo test test-matrix thrash bench lint docs sample devcloud-up devcloud-down clean
 
 help:
-	@echo "make demo | test | test-matrix | bench | lint | docs | sample | devcloud-up [REGIONS=3] | devcloud-down"
+	@echo "make demo | test | test-matrix | thrash [SEED=...] [MINUTES=2] [DATABASE=postgresql] | bench | lint"
+	@echo "     docs | sample | devcloud-up [REGIONS=3] | devcloud-down | clean"
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +33,10 @@ test: $(VENV)/ready
 
 test-matrix: $(VENV)/ready
 	$(PYTEST) --matrix
+
+thrash: $(VENV)/ready
+	$(BIN)/python -m tests.faults.thrash --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(DATABASE),--database $(DATABASE))
 
 bench: $(VENV)/ready
 	$(BIN)/python -m bench

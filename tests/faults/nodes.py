@@ -3,14 +3,17 @@
 import os
 import shutil
 import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from configparser import RawConfigParser
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from devcloud import Cloud
+from devcloud.layout import CHECKOUT
 from devcloud.processes import Process
-from devcloud.venvs import clean_environment
+from devcloud.venvs import clean_environment, run
 from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
 from glancesync.model import Event
@@ -18,22 +21,28 @@ from tests.faults import points
 from tests.functional.reconfigured import set_options
 from tests.functional.wait import until
 
-_POINTS = Path(__file__).with_name("points.py")
+_PROGRAM = Path(__file__).with_name("points.py")
+#: In the directory of the cloud; see :mod:`tests.faults.points`.
+POINTS = Path("nodes", "points")
+_ENVIRONMENT = {"PYTHONPATH": str(CHECKOUT)}
 
 
 class Nodes:
     """Processes ``api-1``, ``api-2``, ..., ``worker-1``, ... in place of the cloud's glance-sync.
 
-    Each can be made to end or stop at a named point: see :mod:`tests.faults.points`. The first API
-    listens where the cloud's glance-sync does, the others on the ports after it.
+    Each can be made to end or stop at a named point: see :mod:`tests.faults.points`.
 
+    :param first_port: of the first API; the others listen on the ports after it
     :param options: over those of the cloud's glance-sync.conf; ``section__name`` outside [DEFAULT]
     """
 
-    def __init__(self, cloud: Cloud, apis: int, workers: int, **options: str) -> None:
+    def __init__(
+        self, cloud: Cloud, apis: int, workers: int, first_port: int, **options: str
+    ) -> None:
         self.cloud = cloud
-        self.directory = cloud.directory / "nodes"
-        self.points = self.directory / "points"
+        self._first_port = first_port
+        self.points = cloud.directory / POINTS
+        self.directory = self.points.parent
         self._options = options
         self.apis = [f"api-{number + 1}" for number in range(apis)]
         self.workers = [f"worker-{number + 1}" for number in range(workers)]
@@ -44,7 +53,6 @@ class Nodes:
         }
 
     def __enter__(self) -> Self:
-        self.cloud.stop("glance-sync")
         self._configure()
         try:
             for name in self._processes:
@@ -61,7 +69,6 @@ class Nodes:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
-        self.cloud.start("glance-sync")
 
     def _configure(self) -> None:
         shutil.rmtree(self.directory, ignore_errors=True)
@@ -71,10 +78,16 @@ class Nodes:
         for number, name in enumerate(self.apis):
             own = {"bind_port": str(self.port(number))}
             set_options(self.directory / f"{name}.conf", own)
+        db_sync = ["-m", "glancesync.cmd.manage", *self._files(), "db_sync"]
+        run([sys.executable, *db_sync], "db_sync", _ENVIRONMENT)
 
     def port(self, number: int) -> int:
         """The port of an API, counted from 0."""
-        return self.cloud.sync_port + number
+        return self._first_port + number
+
+    def _files(self, name: str = "") -> list[str]:
+        names = ["glance-sync", name] if name in self.apis else ["glance-sync"]
+        return [f"--config-file={self.directory / one}.conf" for one in names]
 
     # -- the processes ----------------------------------------------------------------------------
 
@@ -83,35 +96,29 @@ class Nodes:
         process = self._processes[name]
         if process.pid() is not None:
             return
-        role = name.partition("-")[0]
-        files = [self.directory / "glance-sync.conf"]
-        if role == "api":
-            files.append(self.directory / f"{name}.conf")
+        program = [sys.executable, "-P", str(_PROGRAM), str(self.points), "glancesync.cmd.sync"]
+        argv = [*program, *self._files(name), f"--role={name.partition('-')[0]}"]
         said = len(self.log(name))
-        process.start(
-            [
-                str(self.cloud.sync_venv() / "bin" / "python"),
-                *(str(_POINTS), str(self.points), "glancesync.cmd.sync"),
-                *(f"--config-file={path}" for path in files),
-                f"--role={role}",
-            ],
-            clean_environment(),
-            "",
-        )
 
         def up() -> bool:
-            assert process.pid() is not None, process.tail()
-            return " is up (role " in self.log(name)[said:]
+            if process.pid() is None:  # as systemd does: its database may have gone away meanwhile
+                process.start(argv, {**clean_environment(), **_ENVIRONMENT}, "")
+            assert " is up (role " in self.log(name)[said:], process.tail()
+            return True
 
         until(up, 60, f"{name} is up")
 
+    def end(self, name: str) -> None:
+        """Ask one to end, and wait until it has; also one that is stopped (SIGSTOP)."""
+        self._processes[name].stop()
+
     def stop(self) -> None:
-        """End all; one that is stopped (SIGSTOP) as well."""
-        for process in self._processes.values():
-            process.stop()
+        """End all."""
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(self.end, self._processes))
 
     def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
-        """Signal one process, but not the children that move its bytes."""
+        """Signal one process, and if it is killed the children that move its bytes as well."""
         process = self._processes[name]
         if number is signal.SIGKILL:
             process.kill(number)
@@ -121,6 +128,11 @@ class Nodes:
     def running(self, name: str) -> bool:
         """Whether it lives, stopped or not."""
         return self._processes[name].pid() is not None
+
+    def movers(self) -> list[int]:
+        """The processes that move bytes for all of them."""
+        marks = [(process.mark(), process.members()) for process in self._processes.values()]
+        return [pid for mark, pids in marks if mark is not None for pid in pids if pid != mark.pid]
 
     def log(self, name: str) -> str:
         """What one has said so far."""

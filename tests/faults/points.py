@@ -122,6 +122,6 @@ def _main() -> None:
 if __name__ == "__main__":
     _main()
 elif "uwsgi" in sys.modules:
-    import uwsgi  # what uWSGI offers to the code it runs
+    import uwsgi  # type: ignore[import-untyped] # what uWSGI offers to the code it runs
 
     _install(Path(os.fsdecode(uwsgi.opt["points"])), GLANCE)

@@ -1,5 +1,10 @@
-"""A TCP proxy in front of a real Glance, that flips a bit, throttles, or cuts on the way in."""
+"""A TCP proxy in front of a real Glance, which makes trouble on the way.
 
+The Glances of a devcloud close each connection after one answer, so a connection is a request.
+"""
+
+import contextlib
+import dataclasses
 import socket
 import threading
 import time
@@ -7,21 +12,54 @@ from types import TracebackType
 from typing import Self
 
 
-class Proxy:
-    """Forwards connections from a port of its own to ``target`` (a port on loopback).
+@dataclasses.dataclass(frozen=True)
+class Trouble:
+    """What becomes of the connections that are made while it is in force; none by default.
 
-    :param flip_after: flip one bit of the first byte past so many bytes of a connection's upload
-    :param rate: bytes per second let in, per connection
+    Bytes are counted on each connection by itself, headers included.
     """
 
-    def __init__(self, target: int, *, flip_after: int | None = None, rate: int | None = None):
+    flip_after: int | None = None  # one bit of the first byte past so many of an upload
+    rate: int | None = None  # bytes per second let in
+    cut_in: int | None = None  # cut when so many bytes have gone in
+    cut_out: int | None = None  # cut when so many have come out
+    answer: bytes = b""  # to every request, which gets no further
+    hang: bool = False  # until the trouble ends; then they go on
+    refuse: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """A request that was let in. ``at`` is this machine's monotonic clock."""
+
+    at: float
+    method: str
+    path: str
+
+
+class Proxy:
+    """Forwards connections from a port of its own to ``target`` (a port on loopback)."""
+
+    def __init__(self, target: int, trouble: Trouble = Trouble()) -> None:
         self.target = target
-        self.flip_after = flip_after
-        self.rate = rate
-        self.flipped = 0
+        self.requests: list[Request] = []
+        self.flipped: list[str] = []  # the paths of uploads
+        self._trouble = trouble
+        self._over = threading.Event()  # of the trouble in force
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._open = True
+
+    @property
+    def trouble(self) -> Trouble:
+        """What is in force."""
+        return self._trouble
+
+    @trouble.setter
+    def trouble(self, trouble: Trouble) -> None:
+        over, self._over = self._over, threading.Event()
+        self._trouble = trouble
+        over.set()
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -34,6 +72,7 @@ class Proxy:
         trace: TracebackType | None,
     ) -> None:
         self._open = False
+        self.trouble = Trouble()
         self._listener.close()
 
     def _accept(self) -> None:
@@ -45,37 +84,81 @@ class Proxy:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        try:
-            server = socket.create_connection(("127.0.0.1", self.target))
-        except OSError:
-            client.close()
-            return
-        back = threading.Thread(target=self._pump, args=(server, client, False), daemon=True)
-        back.start()
-        self._pump(client, server, True)
-        back.join()
-        client.close()
-        server.close()
+        over, trouble = self._over, self._trouble
+        with client, contextlib.suppress(OSError):
+            if trouble.refuse:
+                return
+            if trouble.hang:
+                over.wait()
+            head = client.recv(65536)
+            if not head:
+                return
+            if trouble.answer:
+                client.sendall(trouble.answer)
+                client.shutdown(socket.SHUT_WR)
+                client.settimeout(1.0)
+                while client.recv(65536):  # else it would hear of a broken connection only
+                    continue
+                return
+            with socket.create_connection(("127.0.0.1", self.target)) as server:
+                request = self._note(head)
+                out = _Flow(server, client, cut=trouble.cut_out)
+                back = threading.Thread(target=out.run, daemon=True)
+                back.start()
+                uploads = request.method == "PUT" and request.path.endswith("/file")
+                flow = _Flow(
+                    client,
+                    server,
+                    cut=trouble.cut_in,
+                    flip=trouble.flip_after if uploads else None,
+                    rate=trouble.rate,
+                )
+                flow.run(head)
+                if flow.flipped:
+                    self.flipped.append(request.path)
+                back.join()
 
-    def _pump(self, source: socket.socket, sink: socket.socket, inward: bool) -> None:
+    def _note(self, head: bytes) -> Request:
+        method, _, rest = head.partition(b"\r\n")[0].decode(errors="replace").partition(" ")
+        request = Request(time.monotonic(), method, rest.partition(" ")[0].partition("?")[0])
+        self.requests.append(request)
+        return request
+
+
+class _Flow:
+    """One direction of a connection."""
+
+    def __init__(
+        self,
+        source: socket.socket,
+        sink: socket.socket,
+        *,
+        cut: int | None = None,
+        flip: int | None = None,
+        rate: int | None = None,
+    ) -> None:
+        self._source, self._sink = source, sink
+        self._cut, self._flip, self._rate = cut, flip, rate
+        self.flipped = False
+
+    def run(self, head: bytes = b"") -> None:
+        """Pass on ``head`` and all that comes, to the end."""
         passed = 0
-        while True:
-            try:
-                data = bytearray(source.recv(65536))
-                if not data:
-                    break
-                limit = self.flip_after
-                if inward and limit is not None and passed <= limit < passed + len(data):
-                    data[limit - passed] ^= 1
-                    self.flipped += 1
+        with contextlib.suppress(OSError):
+            while data := bytearray(head or self._source.recv(65536)):
+                head = b""
+                if self._flip is not None and passed <= self._flip < passed + len(data):
+                    data[self._flip - passed] ^= 1
+                    self.flipped = True
+                if self._cut is not None and passed + len(data) > self._cut:
+                    self._sink.sendall(data[: self._cut - passed])
+                    for end in (self._source, self._sink):
+                        end.shutdown(socket.SHUT_RDWR)
+                    return
                 passed += len(data)
-                if inward and self.rate:
-                    time.sleep(len(data) / self.rate)  # what the throttle is
-                sink.sendall(data)
-            except OSError:
-                break
-        for end in (source, sink):
-            try:
-                end.shutdown(socket.SHUT_RDWR if end is source else socket.SHUT_WR)
-            except OSError:
-                continue
+                if self._rate:
+                    time.sleep(len(data) / self._rate)  # what the throttle is
+                self._sink.sendall(data)
+        for end, how in ((self._source, socket.SHUT_RDWR), (self._sink, socket.SHUT_WR)):
+            with contextlib.suppress(OSError):
+                end.shutdown(how)

@@ -26,8 +26,10 @@ OPTIONS = {"lease": "1", "watch_interval": "1", "retry_interval": "0.2"}
 
 @pytest.fixture(scope="module")
 def nodes(cloud: Cloud) -> Iterator[Nodes]:
-    with Nodes(cloud, apis=1, workers=2, **OPTIONS) as nodes:
+    cloud.stop("glance-sync")
+    with Nodes(cloud, apis=1, workers=2, first_port=cloud.sync_port, **OPTIONS) as nodes:
         yield nodes
+    cloud.start("glance-sync")
 
 
 class Scene:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from devcloud import Cloud
-from tests.faults.proxy import Proxy
+from tests.faults.proxy import Proxy, Trouble
 from tests.functional.estate import Estate, random_bytes
 from tests.functional.reconfigured import region_with, sync_with
 from tests.functional.wait import until
@@ -98,18 +98,18 @@ def test_p3_a_bit_flipped_on_the_way(estate: Estate) -> None:
     """The wrong copy is never shown to users, is removed, and the right one comes in the end."""
     data = random_bytes(3_000_000)
     with (
-        Proxy(estate.cloud.region("RegionThree").port, flip_after=1_000_000) as proxy,
+        Proxy(estate.cloud.region("RegionThree").port, Trouble(flip_after=1_000_000)) as proxy,
         endpoint(estate, "RegionThree", proxy.port),
     ):
         image = estate.create(data, user="demo", visibility="shared")
         estate.follows(image, ["RegionTwo"])
         replica = estate.reaches(image, "RegionThree", "failed", "pending", "copying")
-        until(lambda: proxy.flipped > 0, 60, "a bit was flipped")
+        until(lambda: proxy.flipped, 60, "a bit was flipped")
         replica = estate.reaches(image, "RegionThree", "failed", "stalled")
         assert "bytes differ" in replica["last_error"]
         theirs = estate.cloud.glance("RegionThree", "demo").images.list()
         assert [one for one in theirs if one["id"] == image] == []
-        proxy.flip_after = None
+        proxy.trouble = Trouble()
         _, tasks = estate.sync("GET", f"/v1/tasks?image_id={image}")
         for task in tasks["tasks"]:
             estate.sync("POST", f"/v1/tasks/{task['id']}/retry")
@@ -242,7 +242,7 @@ def test_p8_a_region_that_is_slow_to_take_bytes(estate: Estate) -> None:
     """1 MB/s for one region; the other has the image as if it were alone."""
     data = random_bytes(40_000_000)
     with (
-        Proxy(estate.cloud.region("RegionThree").port, rate=2_000_000) as proxy,
+        Proxy(estate.cloud.region("RegionThree").port, Trouble(rate=2_000_000)) as proxy,
         endpoint(estate, "RegionThree", proxy.port),
     ):
         image = estate.create(data)
@@ -260,7 +260,7 @@ def test_p8_a_region_that_is_slow_to_take_bytes(estate: Estate) -> None:
 
 def test_deleted_in_the_middle_of_its_copy(estate: Estate) -> None:
     with (
-        Proxy(estate.cloud.region("RegionThree").port, rate=10_000_000) as proxy,
+        Proxy(estate.cloud.region("RegionThree").port, Trouble(rate=10_000_000)) as proxy,
         endpoint(estate, "RegionThree", proxy.port),
     ):
         image = estate.create(random_bytes(60_000_000))

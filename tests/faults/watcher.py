@@ -1,5 +1,6 @@
 """Looks at the regions from outside, again and again, and remembers what should never be seen."""
 
+import collections
 import contextlib
 import dataclasses
 import threading
@@ -37,10 +38,13 @@ class Watcher:
 
     def __init__(self, cloud: Cloud) -> None:
         self._session = cloud.session()
-        self._regions = {name: cloud.region(name).url for name in cloud.names if name != cloud.home}
+        self._regions = {name: cloud.region(name).url for name in cloud.names}
+        self._others = [name for name in cloud.names if name != cloud.home]
         self._service_project = cloud.session("glance-sync").get_project_id()
         self._hashes: dict[str, str] = {}
         self.looks = 0
+        #: (region, origin) -> the ids its replicas were seen under
+        self.ids: dict[tuple[str, str], set[str]] = collections.defaultdict(set)
         self.wrong: list[Sight] = []
 
     def uploaded(self, origin: str, sha512: str) -> None:
@@ -53,7 +57,7 @@ class Watcher:
         over = threading.Event()
         threads = [
             threading.Thread(target=self._watch, args=(region, over), daemon=True)
-            for region in self._regions
+            for region in self._others
         ]
         for thread in threads:
             thread.start()
@@ -73,18 +77,30 @@ class Watcher:
 
     def images(self, region: str) -> list[dict[str, Any]]:
         """All images of a region, as its own Glance lists them."""
-        found = []
+        found = {}
         for hidden in ("false", "true"):
             url = f"{self._regions[region]}/v2/images?visibility=all&os_hidden={hidden}&limit=1000"
-            found += self._session.get(url, timeout=5).json()["images"]
-        return found
+            for image in self._session.get(url, timeout=5).json()["images"]:
+                found[image["id"]] = image
+        return list(found.values())
+
+    def is_right(self, image: dict[str, Any]) -> bool:
+        """Whether it has the bytes that its origin was given; True of what has no origin."""
+        if "origin" not in image:
+            return True
+        return bool(image["os_hash_value"] == self._hashes.get(image["origin"]))
+
+    def members(self, region: str, image_id: str) -> dict[str, str]:
+        """With whom an image is shared."""
+        url = f"{self._regions[region]}/v2/images/{image_id}/members"
+        found = self._session.get(url, timeout=5, raise_exc=False)
+        members = found.json()["members"] if found.status_code == 200 else []
+        return {one["member_id"]: one["status"] for one in members}
 
     def _judge(self, region: str, image: dict[str, Any]) -> None:
         origin = str(image.get("origin"))
-        right = self._hashes.get(origin)
-        if image["status"] not in ("active", "deactivated") or right is None:
-            return
-        if image["os_hash_value"] != right:
+        self.ids[region, origin].add(image["id"])
+        if image["status"] in ("active", "deactivated") and not self.is_right(image):
             private = image["visibility"] == "private" and image["owner"] == self._service_project
             sight = Sight(region, image["id"], origin, image["os_hash_value"], private)
             if sight not in self.wrong:

@@ -1,0 +1,141 @@
+"""What came of a round, from outside: in the Glances, in what passed the proxies, in the log."""
+
+from __future__ import annotations
+
+import collections
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from keystoneauth1 import exceptions
+
+from glancesync.journal.schema import event
+from tests.faults.thrash import checks
+from tests.faults.thrash.checks import Looks, Noted, Side
+from tests.functional.wait import until
+
+if TYPE_CHECKING:
+    from tests.faults.thrash.run import Run
+
+_AUDITED = 60.0  # seconds an audit may take that has no work to do
+
+
+class Verdict:
+    """Judges a run in which nothing is broken at the moment."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._stage = run.stage
+        self.problems: list[str] = []
+        self.converged_after: float | None = None
+        self.home: dict[str, Looks] = {}
+        self.log: list[Noted] = []
+
+    def reach(self, bound: float) -> None:
+        """Look at everything; takes up to ``bound`` seconds and a bit."""
+        self._equal(bound)
+        if not self.problems:
+            self._at_rest()
+        self.log = self._read_log()
+        watcher, users = self._stage.watcher, self._stage.users
+        self.problems += checks.hints_lost(self._stage.front.acknowledged, self.log)
+        self.problems += checks.wrong_bytes(watcher.wrong)
+        if not watcher.looks:
+            self.problems.append("the watcher saw nothing")
+        deleted = users.deleted - self.home.keys()
+        for region in self._stage.others:
+            proxy = self._stage.proxies[region]
+            self.problems += checks.deletes(
+                region, proxy.requests, proxy.flipped, self.log, deleted
+            )
+        self.problems += checks.calls_failed(users.calls, self._run.excused)
+        secrets = [self._stage.cloud.password(user) for user in ("glance-sync", "glance", "admin")]
+        for name in (*self._stage.nodes.apis, *self._stage.nodes.workers):
+            self.problems += checks.said(name, self._stage.nodes.log(name), secrets)
+
+    # -- now --------------------------------------------------------------------------------------
+
+    def _equal(self, bound: float) -> None:
+        began, before = time.monotonic(), [""]
+        while True:
+            found = self._looked()
+            if found != before:
+                self._run.say(f"{len(found)} differences: {'; '.join(found[:3])}")
+                before = found
+            if not found:
+                self.converged_after = time.monotonic() - began
+                return
+            if time.monotonic() - began > bound:
+                self.problems += [f"after {bound:.0f} s: {one}" for one in found]
+                return
+            time.sleep(0.5)
+
+    def _looked(self) -> list[str]:
+        try:
+            return [*self._differences(), *self._behind()]
+        except exceptions.ClientException as error:
+            return [f"could not look: {error}"]
+
+    def _images(self, region: str) -> dict[str, Looks]:
+        watcher = self._stage.watcher
+        return {
+            image["id"]: {**image, "members": watcher.members(region, image["id"])}
+            for image in watcher.images(region)
+        }
+
+    def _differences(self) -> Iterator[str]:
+        self.home = self._images(self._stage.cloud.home)
+        for region in self._stage.others:
+            there = self._images(region)
+            strangers = self._run.breakage.strangers[region]
+            yield from checks.strangers_changed(Side(region, there), strangers)
+            once = {
+                origin: ids
+                for (name, origin), ids in self._stage.watcher.ids.items()
+                if name == region
+            }
+            ours = {image: looks for image, looks in there.items() if image not in strangers}
+            yield from checks.differences(self.home, Side(region, ours, once))
+
+    def _behind(self) -> Iterator[str]:
+        """What glance-sync says of itself must be the same."""
+        status = self._run.ask("GET", "/v1/status")["status"]
+        if not status["in_sync"]:
+            yield f"glance-sync says that it is not in sync: {status}"
+
+    def _at_rest(self) -> None:
+        """An audit of everything finds nothing, and changes nothing."""
+        for region in self._stage.cloud.names:
+            before = self._run.ask("GET", f"/v1/audits/{region}")["audit"]["finished_at"]
+            self._run.ask("POST", f"/v1/audits/{region}/run")
+
+            def ended(region: str = region, before: str | None = before) -> Looks:
+                audit: Looks = self._run.ask("GET", f"/v1/audits/{region}")["audit"]
+                assert audit["finished_at"] not in (None, before), audit
+                assert not audit["running"], audit
+                return audit
+
+            try:
+                audit = until(ended, _AUDITED, f"the audit of {region} ends")
+            except AssertionError as error:
+                self.problems.append(str(error))
+                continue
+            if audit["drifted"] or audit["missing"]:
+                self.problems.append(f"{region} was at rest, and an audit found: {audit}")
+        self.problems += [f"after an audit: {one}" for one in self._looked()]
+
+    # -- before -----------------------------------------------------------------------------------
+
+    def _read_log(self) -> list[Noted]:
+        journal = self._stage.nodes.journal
+        columns = event.c.image_id, event.c.region, event.c.what, event.c.detail, event.c.at
+        with journal.database.read() as connection:
+            found = list(connection.execute(sa.select(*columns).order_by(event.c.id)))
+        journal.database.dispose()
+        return [Noted(*row) for row in found]
+
+    @property
+    def events(self) -> collections.Counter[str]:
+        """What -> how often it is in the event log."""
+        return collections.Counter(one.what for one in self.log)
