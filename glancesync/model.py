@@ -276,12 +276,14 @@ class Priority:
     """The order of work, as seconds that a due task may wait behind others that are due.
 
     A region's next task is the one with the smallest ``due_at + priority``. So users go before
-    hints, hints before audits and small images before large ones, and nothing waits for ever.
+    hints, hints before audits and small images before large ones, and nothing waits for ever. The
+    steps are longer than a backlog normally lasts: while a new region is filled for days, what
+    users change meanwhile must not queue up behind that.
     """
 
     USER = 0  # somebody asked for it by name
-    HINT = 60
-    AUDIT = 1800
+    HINT = 3600
+    AUDIT = 7 * 86400
 
 
 _LONGEST_BONUS = 600

@@ -11,7 +11,17 @@ from glancesync.errors import Transient
 from glancesync.interfaces import Ask, Changes
 from glancesync.journal import queue, schema
 from glancesync.journal.journal import Journal
-from glancesync.model import Actor, Again, Done, Hint, Priority, Retry, Snooze, Task
+from glancesync.model import (
+    Actor,
+    Again,
+    Done,
+    Hint,
+    Priority,
+    Retry,
+    Snooze,
+    Task,
+    priority_for,
+)
 from glancesync.states import TaskKind, TaskState
 from tests.contract.conftest import REGIONS
 from tests.contract.test_queue import IMAGE, OTHER, claim_one, ids, move_due, replica_ask
@@ -86,6 +96,19 @@ def test_rank_is_the_wait_that_priority_allows(journal: Journal) -> None:
             .values(due_at=t.c.due_at - Priority.AUDIT + Priority.HINT - 1)
         )
     assert [claim(journal, "A")[0].image_id for _ in range(3)] == [user, audit, hint]
+
+
+def test_a_backlog_of_days_delays_no_change_and_no_person(journal: Journal) -> None:
+    """A region that is being filled: thousands of tasks, the oldest of two days ago."""
+    filling, hint, user = ids(20), *ids(22)[20:]
+    journal.ask([replica_ask("A", one, priority=Priority.AUDIT) for one in filling], "test")
+    for task in journal.list_tasks():
+        move_due(journal, -2 * 86400, task.id)
+    journal.ask([replica_ask("A", hint, priority=priority_for(Priority.HINT, 10**12))], "test")
+    (task,) = journal.list_tasks(image_id=hint)
+    move_due(journal, -1800, task.id)
+    journal.ask([replica_ask("A", user, priority=Priority.USER)], "test")
+    assert [claim(journal, "A")[0].image_id for _ in range(3)] == [user, hint, filling[0]]
 
 
 def test_the_most_urgent_of_all_regions_is_first(journal: Journal) -> None:

@@ -140,12 +140,12 @@ def rows_of_0001(now: float) -> Rows:
 def rows_of_0002(now: float) -> Rows:
     """The same, as 0002 has it, and something in the tables it added."""
     rows = rows_of_0001(now)
-    priorities = {10: Priority.USER, 50: Priority.HINT, 90: Priority.AUDIT}
+    priorities = {10: 0, 50: 60, 90: 1800}
     for task in rows["task"]:
         waits = task["attempt"] > 0 or "waiting_since" in task
         if waits and task["state"] == "ready":
             task["state"] = "waiting"
-        task["priority"] = int(priorities[task["priority"]])
+        task["priority"] = priorities[task["priority"]]
         task |= {"verify": True, "since": task["created_at"], "decision": None}
     for image in rows["image"]:
         image |= {"os_hash_value": "c" * 128}
@@ -226,8 +226,9 @@ def test_no_row_is_lost_or_changed(database: Database, old: Rows) -> None:
     database.migrate()
 
     new = stored(database, old)
+    priorities = {0: Priority.USER, 60: Priority.HINT, 1800: Priority.AUDIT}
     for task, later in zip(old["task"], rows_of_0002(0)["task"], strict=True):
-        task |= {name: later[name] for name in ("state", "priority")}
+        task |= {"state": later["state"], "priority": priorities[later["priority"]]}
     for name, rows in old.items():
         key = [column.name for column in schema.metadata.tables[name].primary_key]
         rows = sorted(rows, key=lambda row: [row[column] for column in key])
@@ -251,10 +252,10 @@ def test_open_tasks_are_claimed_in_time_and_ended_ones_never(database: Database,
     claimed = []
     while tasks := journal.claim("new", lease=60, limit=10, regions=regions):
         claimed += tasks
-    assert [task.image_id for task in claimed] == [IDS[0], IDS[5], IDS[3]]
+    assert [task.image_id for task in claimed] == [IDS[0], IDS[3], IDS[5]]
     first = claimed[0]
     assert (first.priority, first.force, first.actor.roles) == (Priority.USER, True, ("member",))
-    assert [task.asked for task in claimed] == [1, 2**40, 1]
+    assert [task.asked for task in claimed] == [1, 1, 2**40]
     journal.commit(first, Changes(), Done("well"))
     t = schema.task
     with database.write() as connection:  # an hour passes

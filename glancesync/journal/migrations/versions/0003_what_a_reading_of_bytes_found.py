@@ -1,4 +1,4 @@
-"""What a reading of bytes found, and since when regions fail
+"""What a reading of bytes found, since when regions fail, longer steps between priorities
 
 Revises: 0002
 """
@@ -22,6 +22,14 @@ def upgrade() -> None:
     add("image", sa.Column("last_error", TEXT, nullable=True))
     add("replica", sa.Column("verified_at", sa.Double(), nullable=True))
     add("region", sa.Column("failing_since", sa.Double(), nullable=True))
+    # Large images had up to 600 more. What was changed is never found by the same again.
+    task = sa.table("task", sa.column("priority", sa.Integer))
+    for before, after in ((60, 3600), (1800, 604800)):
+        op.execute(
+            sa.update(task)
+            .where(task.c.priority.between(before, before + 600))
+            .values(priority=task.c.priority - before + after)
+        )
 
 
 def add(table: str, column: sa.Column[object]) -> None:
