@@ -1,20 +1,23 @@
 """One task: look, decide, act, look again, record.
 
 An *image task* looks at the home image and asks for replica tasks where the strategy wants a
-replica that is not up to date. A *replica task* is run by :mod:`glancesync.replication`, the tasks
-that never end by :mod:`glancesync.reconciler`. Each ends in exactly one commit that concludes the
-task and records what came of it (P2).
+replica that is not up to date. A *replica task* is run by :mod:`glancesync.replication`, or by
+:mod:`glancesync.decided` if there is a decision; the tasks that never end by
+:mod:`glancesync.reconciler`, those of plans by :mod:`glancesync.planning`. Each ends in exactly one
+commit that concludes the task and records what came of it (P2).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 
 from glancesync.acting import Settings
 from glancesync.bundle import Bundle
 from glancesync.counts import Count, Counter, reason
+from glancesync.decided import kind_of
 from glancesync.errors import Corrupt, JournalUnavailable, LeaseLost, RegionError
 from glancesync.home import observed, read_home
 from glancesync.interfaces import (
@@ -34,6 +37,7 @@ from glancesync.model import (
     ImageRecord,
     Outcome,
     Priority,
+    Region,
     Replica,
     Retry,
     Snooze,
@@ -50,11 +54,11 @@ LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class Periodic:
-    """How a task that never ends is run, and how long it rests between two runs."""
+class Flow:
+    """How tasks of another kind are run."""
 
     run: Callable[[Task, Lost], tuple[Changes, Outcome]]
-    interval: float  # seconds
+    interval: float = math.inf  # seconds between two runs of one that never ends
 
 
 class Executor:
@@ -72,7 +76,7 @@ class Executor:
         policy: RetryPolicy,
         settings: Settings,
         random: Callable[[], float],
-        periodic: Mapping[TaskKind, Periodic],
+        flows: Mapping[TaskKind, Flow],
         heard: Heard,
     ) -> None:
         self._queue = queue
@@ -82,7 +86,7 @@ class Executor:
         self._policy = policy
         self._settings = settings
         self._random = random
-        self._periodic = periodic
+        self._flows = flows
         self._heard = heard
 
     def run(self, task: Task, bundle: Bundle, lost: Lost) -> None:
@@ -97,13 +101,13 @@ class Executor:
             outcome: Outcome
             if task.kind is TaskKind.IMAGE:
                 changes, outcome = self._image(task, lost)
-            elif task.kind in self._periodic:
-                changes, outcome = self._periodic[task.kind].run(task, lost)
+            elif task.kind in self._flows:
+                changes, outcome = self._flows[task.kind].run(task, lost)
             elif not self._strategy.active and task.decision is None:
                 changes, outcome = Changes(), Snooze(self._policy.cap, OFF)
                 bundle.leave()
             else:
-                replication = Replication(
+                replication = kind_of(task)(
                     task,
                     bundle,
                     lost,
@@ -133,9 +137,9 @@ class Executor:
 
     def _fail(self, task: Task, error: Exception, replication: Replication | None) -> None:
         policy = self._policy
-        if task.kind in self._periodic:
+        if task.kind in self._flows:
             # No later than it would be due if all were well: it also finds out that all is well.
-            cap = min(policy.cap, self._periodic[task.kind].interval)
+            cap = min(policy.cap, self._flows[task.kind].interval)
             policy = dataclasses.replace(policy, cap=cap)
         outcome = policy.decide(error, task.attempt, self._random())
         said = outcome.error if isinstance(outcome, Retry) else outcome.reason
@@ -217,14 +221,22 @@ class Executor:
         if image is None:
             over = {ReplicaState.DELETED} if task.priority <= Priority.USER else ENDED
             return sorted(name for name, one in known.items() if one.state not in over)
-        wanted = self._strategy.place(image, self._replicas.regions())
-        if not image.has_data:
-            wanted = wanted & {name for name, one in known.items() if one.made}
         return sorted(
             name
-            for name in wanted
+            for name in wanted(image, known, self._strategy, self._replicas.regions())
             if task.priority <= Priority.USER or behind(known.get(name), record)
         )
+
+
+def wanted(
+    image: Image, known: Mapping[str, Replica], strategy: Strategy, regions: Iterable[Region]
+) -> frozenset[str]:
+    """The regions that ``image`` goes to; while it has no data, those with a replica of ours.
+
+    :param known: its replicas by region
+    """
+    names = strategy.place(image, regions)
+    return names if image.has_data else names & {name for name, one in known.items() if one.made}
 
 
 def behind(replica: Replica | None, record: ImageRecord) -> bool:

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from glancesync.errors import Transient
 from glancesync.interfaces import ImageService, Services
-from glancesync.model import Image, ImageRecord
+from glancesync.model import Image, ImageRecord, fingerprint_of
 from glancesync.planner import REFERENCES
-
-
-def fingerprint_of(image: Image | None) -> str:
-    """The fingerprint of what a Glance answered, also if that is that there is no such image."""
-    return "absent" if image is None else image.fingerprint()
 
 
 def read_home(services: Services, image_id: str) -> Image | None:

@@ -21,10 +21,12 @@ from glancesync.model import (
     Image,
     ImageRecord,
     Outcome,
+    Plan,
     Priority,
     Region,
     Replica,
     ReplicaView,
+    Step,
     Task,
 )
 from glancesync.planner import Op
@@ -85,6 +87,7 @@ class Changes:
 
     ``pending``: regions in which a replica of the task's image is to be shown as pending.
     ``audit``: all but its ``watched_to``; its times become the database's now when it ends.
+    ``plan``: how far it is; ``steps``: new ones, or what became of them.
     ``hurry``: replica tasks that wait for this reason are due, as it is no more.
     ``settled``: kinds of findings about the task's region that are dealt with and forgotten.
     """
@@ -99,6 +102,8 @@ class Changes:
     notes: tuple[Note, ...] = ()
     asks: tuple[Ask, ...] = ()
     counts: tuple[Count, ...] = ()
+    plan: Plan | None = None
+    steps: tuple[Step, ...] = ()
     hurry: str | None = None
 
 
@@ -163,6 +168,9 @@ class Replicas(Protocol):
     def id_map(self, region: str, image_ids: Collection[str]) -> dict[str, str]:
         """Home id -> id in ``region`` of those images that have a replica there."""
 
+    def step(self, plan_id: int, image_id: str, region: str) -> Step | None:
+        """What a plan says of a replica."""
+
     def referrers(self, image_id: str) -> list[str]:
         """The home images whose kernel or ramdisk is ``image_id``."""
 
@@ -200,8 +208,23 @@ class Baselines(Protocol):
     def findings(self, region: str, kinds: Collection[FindingKind]) -> list[Finding]:
         """What audits of ``region`` have left."""
 
+    def gone(self, after: str, until: str | None) -> list[ImageRecord]:
+        """The images home is on record not to have, with ``after < id <= until``, if any region
+        may still have a replica.
+        """
+
     def known(self, region: str) -> int:
         """How many images home has, or how many replicas a region; for proportions."""
+
+
+class Plans(Protocol):
+    """What is read of plans by what makes and applies them."""
+
+    def get(self, plan_id: int) -> Plan | None:
+        """A plan by its number."""
+
+    def planned(self, plan_id: int, limit: int) -> list[Step]:
+        """Steps that were not asked for yet."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,6 +251,12 @@ class ImageService(Protocol):
 
         By id, those after the id ``after``; or with ``updated_since`` by time of change.
         """
+
+    def some(self, image_ids: Collection[str]) -> list[Image]:
+        """Those of these images that it lists, hidden ones too, without their members."""
+
+    def with_bytes(self, hash_value: str) -> list[Image]:
+        """The images, hidden ones too, whose ``os_hash_value`` is that; without their members."""
 
     def members(self, image_id: str) -> dict[str, str] | None:
         """Project -> status; None if the image is gone or not shared (any more)."""

@@ -16,7 +16,9 @@ from glancesync.states import (
     DecisionKind,
     DeleteMode,
     FindingKind,
+    PlanState,
     ReplicaState,
+    StepState,
     TaskKind,
     TaskState,
 )
@@ -136,6 +138,11 @@ class Image:
         return dataclasses.replace(self, os_hash_algo=algorithm, os_hash_value=value)
 
 
+def fingerprint_of(image: Image | None) -> str:
+    """The fingerprint of what a Glance answered, also if that is that there is no such image."""
+    return "absent" if image is None else image.fingerprint()
+
+
 @dataclasses.dataclass(frozen=True)
 class ImageRecord:
     """What the journal knows of a home image."""
@@ -183,7 +190,7 @@ class Replica:
 class Decision:
     """What a human decided about one replica. It is carried out before any other work on it.
 
-    ``id`` is that of the region's image.
+    ``id`` is that of the region's image, or of the plan.
     """
 
     what: DecisionKind
@@ -276,13 +283,14 @@ class Priority:
     """The order of work, as seconds that a due task may wait behind others that are due.
 
     A region's next task is the one with the smallest ``due_at + priority``. So users go before
-    hints, hints before audits and small images before large ones, and nothing waits for ever. The
-    steps are longer than a backlog normally lasts: while a new region is filled for days, what
-    users change meanwhile must not queue up behind that.
+    hints, hints before plans, plans before audits and small images before large ones, and nothing
+    waits for ever. The steps are longer than a backlog normally lasts: while a new region is filled
+    for days, what users change meanwhile must not queue up behind that.
     """
 
     USER = 0  # somebody asked for it by name
     HINT = 3600
+    PLAN = 86400  # somebody asked for it, and for all the others of a plan
     AUDIT = 7 * 86400
 
 
@@ -331,6 +339,43 @@ class Finding:
     other_id: str = ""  # the image in the region, where its id differs
     detail: str = ""
     found_at: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What would be done, and why, as of when it was looked at. Its steps are kept apart."""
+
+    id: int
+    state: PlanState
+    strategy: str  # "" until it is made
+    image_id: str | None  # only this one
+    regions: tuple[str, ...]  # until it is made: those asked for, none means all
+    unread: Mapping[str, str]  # regions that could not be looked at -> why
+    reason: str | None  # why it can't be made
+    actor: Actor
+    created_at: float = 0.0
+    ready_at: float | None = None
+    applied_at: float | None = None
+    applied_by: Actor | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """What would be done to one replica, and what that was based on."""
+
+    plan_id: int
+    region: str
+    image_id: str
+    name: str | None
+    actions: tuple[str, ...]  # in words
+    why: str
+    bytes: int  # to be copied
+    home: str  # fingerprint of the home image
+    observed: str  # fingerprint of the region's image
+    adoptable: tuple[str, ...] = ()  # images there that could be adopted instead
+    state: StepState = StepState.PLANNED
+    result: str | None = None
+    looked_at: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

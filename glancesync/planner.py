@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from glancesync.model import Image, Replica
@@ -103,6 +103,18 @@ def desired_replica(home: Image, replica_id: str, id_map: Mapping[str, str]) -> 
         for name, value in home.properties.items()
     }
     return dataclasses.replace(home, id=replica_id, properties=properties)
+
+
+def desired_for(
+    home: Image, replica: Replica, id_map: Callable[[str, Collection[str]], Mapping[str, str]]
+) -> Image:
+    """The replica that ``home`` should have, by what is on record of it.
+
+    :param id_map: region and home ids -> their ids there
+    """
+    references = [home.properties.get(name) for name in REFERENCES]
+    ids = id_map(replica.region, [one for one in references if one])
+    return desired_replica(home, replica.replica_id or replica.image_id, ids)
 
 
 def plan(

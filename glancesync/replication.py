@@ -5,18 +5,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from glancesync import farewell, planner
 from glancesync.acting import Acting
 from glancesync.counts import Count, Counter
 from glancesync.errors import Conflict, LeaseLost, Transient
-from glancesync.home import fingerprint_of
 from glancesync.home import observed as observed_home
 from glancesync.interfaces import Ask, Changes, Note
 from glancesync.model import (
-    Again,
-    Decision,
     Done,
     Image,
     ImageRecord,
@@ -25,9 +22,10 @@ from glancesync.model import (
     Replica,
     Retry,
     Snooze,
+    fingerprint_of,
 )
 from glancesync.planner import Action
-from glancesync.states import DecisionKind, DeleteMode, ReplicaState, TaskKind
+from glancesync.states import DeleteMode, ReplicaState, TaskKind
 
 LOG = logging.getLogger(__name__)
 
@@ -48,36 +46,46 @@ class Replication(Acting):
         """
         try:
             home = self._bundle.home_image(read_home)
-            if self._task.decision is not None:
-                return self._adopt(self._task.decision, home)
-            gone = None if home else self._replicas.image(self._task.image_id)
-            if home is None and (gone is None or gone.present):
-                return self._undecided()
-            self._know(home)
-            for _ in range(MAX_ROUNDS):
-                desired = self._desired(home)
-                observed = self._observe()
-                actions = self._plan(desired, observed)
-                if not actions:
-                    if desired is not None and self._unread(desired, observed):
-                        self._read(desired)
-                        continue
-                    return self._settled(home, desired, observed)
-                if gone is not None and self._expiry(gone) > self._task.updated_at:
-                    return self._expiring(self._expiry(gone))
-                for action in actions:
-                    if self._lost.is_set():
-                        raise LeaseLost(f"the lease on {self._task.key} was lost")
-                    snooze = self._act(action, home, observed)
-                    if snooze is not None:
-                        return Changes(replica=self.replica), snooze
-            raise Transient(
-                self._task.region,
-                f"the replica was still not as it should be after {MAX_ROUNDS} rounds; "
-                "is something else changing it?",
-            )
+            return self._run(home)
         finally:
             self._leave()
+
+    def _run(self, home: Image | None) -> tuple[Changes, Outcome]:
+        gone = None if home else self._replicas.image(self._task.image_id)
+        if home is None and (gone is None or gone.present):
+            return self._undecided()
+        self._know(home)
+        for _ in range(MAX_ROUNDS):
+            desired = self._desired(home)
+            observed = self._observe()
+            actions = self._plan(desired, observed)
+            instead = self._instead(desired, observed, actions)
+            if instead is not None:
+                return instead
+            if not actions:
+                if desired is not None and self._unread(desired, observed):
+                    self._read(desired)
+                    continue
+                return self._settled(home, desired, observed)
+            if gone is not None and self._expiry(gone) > self._task.updated_at:
+                return self._expiring(self._expiry(gone))
+            for action in actions:
+                if self._lost.is_set():
+                    raise LeaseLost(f"the lease on {self._task.key} was lost")
+                snooze = self._act(action, home, observed)
+                if snooze is not None:
+                    return Changes(replica=self.replica), snooze
+        raise Transient(
+            self._task.region,
+            f"the replica was still not as it should be after {MAX_ROUNDS} rounds; "
+            "is something else changing it?",
+        )
+
+    def _instead(
+        self, desired: Image | None, observed: Image | None, actions: Sequence[Action]
+    ) -> tuple[Changes, Outcome] | None:
+        """How the run ends instead of acting, where somebody decided about the replica."""
+        return None
 
     def after(self, error: Exception, outcome: Retry | Snooze, said: str) -> Replica:
         """The record of the replica after ``error``."""
@@ -148,9 +156,7 @@ class Replication(Acting):
     def _desired(self, home: Image | None) -> Image | None:
         if home is None:
             return None
-        references = [home.properties.get(name) for name in planner.REFERENCES]
-        id_map = self._replicas.id_map(self._task.region, [one for one in references if one])
-        return planner.desired_replica(home, self._replica_id, id_map)
+        return planner.desired_for(home, self.replica, self._replicas.id_map)
 
     def _observe(self) -> Image | None:
         """The region's image; with the hash of its bytes as they are, if they were read."""
@@ -192,45 +198,6 @@ class Replication(Acting):
             count = Count(Counter.MISMATCHES, self._task.region)
             changes = Changes(notes=(self._note("rotten", said),), counts=(count,))
             self._queue.commit(self._task, changes)
-
-    # -- adopting ---------------------------------------------------------------------------------
-
-    def _adopt(self, decision: Decision, home: Image | None) -> tuple[Changes, Outcome]:
-        """Take an image of the region for the replica; nothing is changed there."""
-        observed = self._service.get(decision.id)
-        if observed is None:
-            self._service.require_admin()
-        why = self._unfit(decision.id, home, observed)
-        if why is not None:
-            said = f"image {decision.id} of {self._task.region} is not adopted: {why}"
-            return Changes(notes=(self._note("refused", said),)), Done(said)
-        self._know(home)
-        own = decision.what is DecisionKind.OWN
-        said = f"image {decision.id}" + ("; glance-sync may delete it" if own else "")
-        notes = (self._note(decision.what.value, said),)
-        asks = self._referrers() if self.replica.replica_id is None else ()
-        self.replica = dataclasses.replace(
-            self.replica,
-            state=ReplicaState.PENDING,
-            replica_id=decision.id,
-            made=self.replica.made or own,
-            last_error=None,
-        )
-        desired = self._desired(home)
-        if self._plan(desired, observed):
-            changes = Changes(replica=self.replica, notes=notes, asks=asks)
-            return changes, Again(0, said)  # the rest is work as any other
-        self._queue.commit(self._task, Changes(replica=self.replica, notes=notes, asks=asks))
-        return self._settled(home, desired, observed)
-
-    def _unfit(self, replica_id: str, home: Image | None, observed: Image | None) -> str | None:
-        """Why that image can't be the replica."""
-        if self.replica.replica_id not in (None, replica_id):
-            return f"the replica there is image {self.replica.replica_id}"
-        holder = self._replicas.holder(self._task.region, replica_id)
-        if holder not in (None, self._task.image_id):
-            return f"it is the replica of image {holder}"
-        return planner.unfit(home, observed)
 
     # -- the end ----------------------------------------------------------------------------------
 

@@ -64,6 +64,7 @@ class TaskKind(enum.StrEnum):
     REPLICA = "replica"  #: one replica of an image
     WATCH = "watch"  #: what changed lately in a region; never ends
     AUDIT = "audit"  #: everything a region has; never ends
+    PLAN = "plan"  #: a plan: it is made, or its steps are asked for
 
 
 #: Kinds of tasks that are opened by a wish and end with it.
@@ -135,8 +136,31 @@ class BreakerState(enum.StrEnum):
 class DecisionKind(enum.StrEnum):
     """What a human may decide about one replica."""
 
+    PLAN = "plan"  #: what a plan says of it is to be done, and nothing else
     ADOPT = "adopt"  #: this image of the region is the replica from now on
     OWN = "own"  #: as ``adopt``, and glance-sync may delete it one day as if it had made it
+
+
+class PlanState(enum.StrEnum):
+    """Where a plan is in its life."""
+
+    PLANNING = "planning"  #: its steps are being worked out
+    READY = "ready"  #: may be applied
+    APPLYING = "applying"  #: its steps are being asked for
+    APPLIED = "applied"  #: all its steps were asked for; each has a state of its own
+    FAILED = "failed"  #: it can't be made
+
+
+class StepState(enum.StrEnum):
+    """What became of a step of a plan. The last two are not recorded but seen by its task."""
+
+    PLANNED = "planned"  #: the plan was not applied
+    ASKED = "asked"  #: a task has it
+    BEGUN = "begun"  #: its task found everything as planned
+    DONE = "done"  #: what was planned is done
+    STALE = "stale"  #: something was not as planned any more; nothing (more) was done
+    FAILED = "failed"  #: the fast attempts are used up; it is tried again at long intervals
+    CANCELLED = "cancelled"  #: its task was ended by hand
 
 
 class FindingKind(enum.StrEnum):

@@ -18,11 +18,12 @@ from glancesync.acting import Settings
 from glancesync.breaker import Breaker
 from glancesync.conf import CREDENTIALS, broken, check
 from glancesync.errors import ConfigurationError
-from glancesync.executor import Executor, Periodic
+from glancesync.executor import Executor, Flow
 from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
 from glancesync.maintenance import Discovery, Purge
 from glancesync.placement.strategies import STRATEGIES
+from glancesync.planning import Planning
 from glancesync.reconciler import AuditSettings, Reconciler
 from glancesync.regions.services import CatalogServices
 from glancesync.retry import RetryPolicy
@@ -123,6 +124,17 @@ def executor(conf: cfg.ConfigOpts, journal: Journal, services: CatalogServices) 
     reconciler = Reconciler(
         journal, journal, journal, services, strategy, audit_settings(conf), random.random, heard
     )
+    settings = Settings(
+        transports=load_transports(conf.transports, transfer_settings(conf)),
+        reader=Reading(transfer_settings(conf)),
+        clock=SystemClock(),
+        preserve=conf.preserve_properties,
+        poll=conf.import_poll_interval,
+        stuck=conf.stuck_timeout,
+        delete_mode=DeleteMode(conf.delete_mode),
+        delete_grace=conf.delete_grace,
+    )
+    planning = Planning(journal, journal, journal, journal.plans, services, strategy, settings)
     return Executor(
         journal,
         journal,
@@ -133,20 +145,12 @@ def executor(conf: cfg.ConfigOpts, journal: Journal, services: CatalogServices) 
             base=conf.retry_interval,
             cap=conf.retry_max_interval,
         ),
-        Settings(
-            transports=load_transports(conf.transports, transfer_settings(conf)),
-            reader=Reading(transfer_settings(conf)),
-            clock=SystemClock(),
-            preserve=conf.preserve_properties,
-            poll=conf.import_poll_interval,
-            stuck=conf.stuck_timeout,
-            delete_mode=DeleteMode(conf.delete_mode),
-            delete_grace=conf.delete_grace,
-        ),
+        settings,
         random.random,
         {
-            TaskKind.WATCH: Periodic(reconciler.watch, conf.watch_interval),
-            TaskKind.AUDIT: Periodic(reconciler.audit, conf.audit_interval),
+            TaskKind.WATCH: Flow(reconciler.watch, conf.watch_interval),
+            TaskKind.AUDIT: Flow(reconciler.audit, conf.audit_interval),
+            TaskKind.PLAN: Flow(planning.run),
         },
         heard,
     )

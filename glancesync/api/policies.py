@@ -86,6 +86,10 @@ RULES = {
         "POST",
         "/v1/audits/{name}/release",
     ),
+    "glancesync:plans:list": (ADMIN, "List plans.", "GET", "/v1/plans"),
+    "glancesync:plans:create": (ADMIN, "Have a plan made.", "POST", "/v1/plans"),
+    "glancesync:plans:show": (ADMIN, "Show a plan with its steps.", "GET", "/v1/plans/{id}"),
+    "glancesync:plans:apply": (ADMIN, "Apply a plan.", "POST", "/v1/plans/{id}/apply"),
     "glancesync:status:show": (ADMIN, "See whether all is in sync.", "GET", "/v1/status"),
 }
 

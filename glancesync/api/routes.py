@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from glancesync.api.call import Answer, Call
-from glancesync.api.handlers import audits, events, images, regions, replicas, status, tasks
+from glancesync.api.handlers import audits, events, images, plans, regions, replicas, status, tasks
 
 Handler = Callable[[Call], Answer]
 
@@ -30,5 +30,8 @@ ROUTES: dict[str, dict[str, Handler]] = {
     "/v1/audits/{name}": {"GET": audits.show},
     "/v1/audits/{name}/run": {"POST": audits.run},
     "/v1/audits/{name}/release": {"POST": audits.release},
+    "/v1/plans": {"GET": plans.index, "POST": plans.create},
+    "/v1/plans/{id}": {"GET": plans.show},
+    "/v1/plans/{id}/apply": {"POST": plans.apply},
     "/v1/status": {"GET": status.show},
 }

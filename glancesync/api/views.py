@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from glancesync.model import Actor, Audit, Event, Finding, ImageRecord, Region, ReplicaView, Task
+from glancesync.model import (
+    Actor,
+    Audit,
+    Event,
+    Finding,
+    ImageRecord,
+    Plan,
+    Region,
+    ReplicaView,
+    Step,
+    Task,
+)
+from glancesync.states import StepState
 
 
 def moment(seconds: float | None) -> str | None:
@@ -141,4 +153,70 @@ def region(one: Region) -> dict[str, Any]:
         "failing_since": moment(one.failing_since),
         "seen_at": moment(one.seen_at),
         "last_error": one.last_error,
+    }
+
+
+def closed(one: Region) -> str | None:
+    """Why no work for a region starts, in words; None if it does."""
+    if one.open:
+        return None
+    if not one.present:
+        return "it is not in the catalog"
+    return "it is in maintenance" if one.enabled else "it is disabled"
+
+
+def plan(
+    one: Plan,
+    counts: Mapping[str, tuple[Mapping[StepState, int], int]],
+    regions: Mapping[str, Region],
+) -> dict[str, Any]:
+    """A plan without its steps.
+
+    :param counts: of its steps by region and state, and the bytes they copy
+    :param regions: all that are known
+    """
+    named = sorted({*one.regions, *counts})
+    return {
+        "id": one.id,
+        "state": one.state.value,
+        "strategy": one.strategy or None,
+        "image_id": one.image_id,
+        "regions": [
+            {
+                "name": name,
+                "steps": {state.value: n for state, n in counts.get(name, ({}, 0))[0].items()},
+                "bytes": counts.get(name, ({}, 0))[1],
+                "waits": closed(regions[name]) if name in regions else "it is not known any more",
+                "unread": one.unread.get(name),
+            }
+            for name in named
+        ],
+        "reason": one.reason,
+        "actor": one.actor.as_dict(),
+        "created_at": moment(one.created_at),
+        "ready_at": moment(one.ready_at),
+        "applied_at": moment(one.applied_at),
+        "applied_by": None if one.applied_by is None else one.applied_by.as_dict(),
+    }
+
+
+def step(one: Step, waits: str | None) -> dict[str, Any]:
+    """A step of a plan.
+
+    :param waits: why it can't be done now
+    """
+    return {
+        "region": one.region,
+        "image_id": one.image_id,
+        "name": one.name,
+        "actions": list(one.actions),
+        "why": one.why,
+        "bytes": one.bytes,
+        "adoptable": list(one.adoptable),
+        "state": one.state.value,
+        "result": one.result,
+        "waits": waits,
+        "home_fingerprint": one.home,
+        "observed_fingerprint": one.observed,
+        "looked_at": moment(one.looked_at),
     }

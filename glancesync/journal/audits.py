@@ -131,6 +131,14 @@ def present_images(connection: sa.Connection, after: str, until: str | None) -> 
     return [rows.image(row) for row in connection.execute(query)]
 
 
+def gone(connection: sa.Connection, after: str, until: str | None) -> list[ImageRecord]:
+    left = sa.exists().where(r.c.image_id == i.c.image_id, r.c.state.not_in(sorted(ENDED)))
+    query = sa.select(i).where(sa.not_(i.c.present), i.c.image_id > after, left)
+    if until is not None:
+        query = query.where(i.c.image_id <= until)
+    return [rows.image(row) for row in connection.execute(query.order_by(i.c.image_id))]
+
+
 def images_by_id(connection: sa.Connection, image_ids: Collection[str]) -> dict[str, ImageRecord]:
     found = connection.execute(sa.select(i).where(i.c.image_id.in_(sorted(image_ids))))
     return {row.image_id: rows.image(row) for row in found}

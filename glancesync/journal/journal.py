@@ -13,6 +13,7 @@ from glancesync.interfaces import Ask, Changes, Note, Placed
 from glancesync.journal import (
     audits,
     events,
+    plans,
     purge,
     queries,
     queue,
@@ -22,6 +23,7 @@ from glancesync.journal import (
 )
 from glancesync.journal.adoptions import Adoptions
 from glancesync.journal.database import Database
+from glancesync.journal.plans import Plans
 from glancesync.journal.retries import retried
 from glancesync.model import (
     Actor,
@@ -35,6 +37,7 @@ from glancesync.model import (
     Replica,
     ReplicaView,
     Standing,
+    Step,
     Task,
 )
 from glancesync.states import ENDING, OPEN, FindingKind, TaskKind
@@ -52,6 +55,7 @@ class Journal:
         self.database = database
         self._wake = wake
         self.adoptions = Adoptions(database, self.ask)
+        self.plans = Plans(database, lambda: self._wake())
 
     def on_work(self, wake: Callable[[], None]) -> None:
         """Have ``wake`` called whenever this process may have made a task due."""
@@ -124,6 +128,9 @@ class Journal:
             audits.forget(connection, task.region, changes.settled)
             audits.add_findings(connection, changes.findings)
             events.add(connection, task.image_id, changes.notes, task.actor)
+            if changes.plan is not None:
+                plans.save(connection, changes.plan)
+            plans.save_steps(connection, changes.steps)
             queue.ask(connection, changes.asks)
             if changes.hurry is not None:
                 queue.hurry_those(connection, changes.hurry)
@@ -173,6 +180,9 @@ class Journal:
     def id_map(self, region: str, image_ids: Collection[str]) -> dict[str, str]:
         with self.database.read() as connection:
             return replicas.id_map(connection, region, image_ids)
+
+    def step(self, plan_id: int, image_id: str, region: str) -> Step | None:
+        return self.plans.step(plan_id, image_id, region)
 
     @retried
     def referrers(self, image_id: str) -> list[str]:
@@ -262,6 +272,11 @@ class Journal:
     def present_images(self, after: str, until: str | None) -> list[ImageRecord]:
         with self.database.read() as connection:
             return audits.present_images(connection, after, until)
+
+    @retried
+    def gone(self, after: str, until: str | None) -> list[ImageRecord]:
+        with self.database.read() as connection:
+            return audits.gone(connection, after, until)
 
     @retried
     def images_by_id(self, image_ids: Collection[str]) -> dict[str, ImageRecord]:

@@ -13,7 +13,9 @@ from glancesync.journal.database import now
 from glancesync.journal.schema import event as e
 from glancesync.journal.schema import finding as f
 from glancesync.journal.schema import image as i
+from glancesync.journal.schema import plan as p
 from glancesync.journal.schema import replica as r
+from glancesync.journal.schema import step as s
 from glancesync.journal.schema import task as t
 from glancesync.states import ReplicaState
 
@@ -26,6 +28,8 @@ def purge(connection: sa.Connection, seconds: float, limit: int) -> int:
     gone = _tasks(connection, before, limit)
     if gone < limit:
         gone += _events(connection, before, limit - gone)
+    if gone < limit:
+        gone += _plans(connection, before, limit - gone)
     if gone < limit:
         gone += _images(connection, before, limit - gone)
     return gone
@@ -42,6 +46,21 @@ def _events(connection: sa.Connection, before: sa.ColumnElement[float], limit: i
     query = sa.select(e.c.id).where(e.c.at < before).order_by(e.c.at).limit(limit)
     ids = list(connection.execute(query).scalars())
     return connection.execute(sa.delete(e).where(e.c.id.in_(ids))).rowcount if ids else 0
+
+
+def _plans(connection: sa.Connection, before: sa.ColumnElement[float], limit: int) -> int:
+    """The steps of plans, then the plans, unless a task is to carry one out."""
+    decision = sa.literal("plan:") + sa.cast(p.c.id, sa.String)
+    in_use = sa.exists().where(t.c.decision == decision, t.c.open_key.is_not(None))
+    query = sa.select(p.c.id).where(p.c.created_at < before, sa.not_(in_use)).limit(limit)
+    ids = list(connection.execute(query).scalars())
+    if not ids:
+        return 0
+    steps = sa.select(*s.primary_key).where(s.c.plan_id.in_(ids)).limit(limit)
+    if found := [tuple(row) for row in connection.execute(steps)]:
+        some = sa.tuple_(*s.primary_key).in_(found)
+        return connection.execute(sa.delete(s).where(some)).rowcount
+    return connection.execute(sa.delete(p).where(p.c.id.in_(ids))).rowcount
 
 
 def _images(connection: sa.Connection, before: sa.ColumnElement[float], limit: int) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from glancesync.journal import schema
 from glancesync.model import (
     Actor,
     Audit,
@@ -15,11 +16,21 @@ from glancesync.model import (
     Event,
     Finding,
     ImageRecord,
+    Plan,
     Region,
     Replica,
+    Step,
     Task,
 )
-from glancesync.states import DeleteMode, FindingKind, ReplicaState, TaskKind, TaskState
+from glancesync.states import (
+    DeleteMode,
+    FindingKind,
+    PlanState,
+    ReplicaState,
+    StepState,
+    TaskKind,
+    TaskState,
+)
 
 Row = sa.Row[Any]
 
@@ -81,6 +92,25 @@ def finding(row: Row) -> Finding:
     data = dict(row._mapping)
     data["what"] = FindingKind(data["what"])
     return Finding(**data)
+
+
+def plan(row: Row) -> Plan:
+    data = dict(row._mapping)
+    data["state"] = PlanState(data["state"])
+    data["regions"] = tuple(json.loads(data["regions"]))
+    data["unread"] = json.loads(data["unread"])
+    data["actor"] = Actor.from_dict(json.loads(data["actor"]))
+    by = data["applied_by"]
+    data["applied_by"] = None if by is None else Actor.from_dict(json.loads(by))
+    return Plan(**data)
+
+
+def step(row: Row) -> Step:
+    data = {column.name: row._mapping[column.name] for column in schema.step.c}
+    for name in ("actions", "adoptable"):
+        data[name] = tuple(json.loads(data[name]))
+    data["state"] = StepState(data["state"])
+    return Step(**data)
 
 
 def event(row: Row) -> Event:

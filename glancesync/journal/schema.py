@@ -6,12 +6,21 @@ ever searched for.
 
 from __future__ import annotations
 
+import enum
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
-from glancesync.states import DeleteMode, FindingKind, ReplicaState, TaskKind, TaskState
+from glancesync.states import (
+    DeleteMode,
+    FindingKind,
+    PlanState,
+    ReplicaState,
+    StepState,
+    TaskKind,
+    TaskState,
+)
 
 metadata = sa.MetaData(
     naming_convention={
@@ -51,10 +60,7 @@ Key = Words(sa.String(300))  # a kind, an id and a name
 Text = Words(sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql"))  # its TEXT ends at 64 KiB
 
 
-def _in(
-    column: str,
-    values: type[TaskState | ReplicaState | TaskKind | FindingKind | DeleteMode],
-) -> str:
+def _in(column: str, values: type[enum.StrEnum]) -> str:
     return f"{column} IN ({', '.join(repr(v.value) for v in values)})"
 
 
@@ -216,6 +222,42 @@ tally = _table(
     sa.Column("region", Name, primary_key=True),
     sa.Column("label", sa.String(64), primary_key=True),
     sa.Column("amount", sa.Double, nullable=False),
+)
+
+plan = _table(
+    "plan",
+    sa.Column("id", BigKey, primary_key=True, autoincrement=True),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("strategy", sa.String(32), nullable=False),
+    sa.Column("image_id", Id),
+    sa.Column("regions", Text, nullable=False),
+    sa.Column("unread", Text, nullable=False),
+    sa.Column("reason", Text),
+    sa.Column("actor", Text, nullable=False),
+    sa.Column("created_at", Time, nullable=False),
+    sa.Column("ready_at", Time),
+    sa.Column("applied_at", Time),
+    sa.Column("applied_by", Text),
+    sa.CheckConstraint(_in("state", PlanState), name="state"),
+    sa.Index("ix_plan_created_at", "created_at"),
+)
+
+step = _table(
+    "step",
+    sa.Column("plan_id", BigKey, primary_key=True, autoincrement=False),
+    sa.Column("region", Name, primary_key=True),
+    sa.Column("image_id", Id, primary_key=True),
+    sa.Column("name", Name),
+    sa.Column("actions", Text, nullable=False),
+    sa.Column("why", Text, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("adoptable", Text, nullable=False),
+    sa.Column("home", sa.String(64), nullable=False),
+    sa.Column("observed", sa.String(64), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("result", Text),
+    sa.Column("looked_at", Time, nullable=False),
+    sa.CheckConstraint(_in("state", StepState), name="state"),
 )
 
 event = _table(

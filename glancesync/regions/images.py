@@ -11,7 +11,7 @@ import contextlib
 import json
 import re
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import glanceclient
@@ -36,6 +36,7 @@ ATTRIBUTES = frozenset(
 )
 RESERVED_PREFIX = "os_glance_"
 _ON_THE_WAY_OUT = ("deleted", "pending_delete")
+_IDS = 100  # in one request: its line must not grow too long
 PAGE = 500  #: images asked for in one page; a Glance may be configured to give fewer
 
 
@@ -165,6 +166,32 @@ class GlanceImages:
                 updated_at=tuple(one["updated_at"] for one in found),
                 next=body["images"][-1]["id"] if "next" in body else None,
             )
+
+    def some(self, image_ids: Collection[str]) -> list[Image]:
+        ids = sorted(image_ids)
+        found: list[Image] = []
+        with translated(self.region, "list some images"):
+            for start in range(0, len(ids), _IDS):
+                found += self._listed(id=f"in:{','.join(ids[start : start + _IDS])}")
+        return found
+
+    def with_bytes(self, hash_value: str) -> list[Image]:
+        with translated(self.region, "list the images with a hash"):
+            return self._listed(os_hash_value=hash_value)
+
+    def _listed(self, **filters: str) -> list[Image]:
+        """All images, hidden ones too, that filters let through."""
+        found: list[Image] = []
+        for hidden in ("false", "true"):
+            query = {**filters, "visibility": "all", "os_hidden": hidden, "limit": str(PAGE)}
+            while True:
+                body = self._json("get", f"/v2/images?{urllib.parse.urlencode(query)}")
+                shown = [one for one in body["images"] if one["status"] not in _ON_THE_WAY_OUT]
+                found += [image_from(one, {}) for one in shown]
+                if "next" not in body or not body["images"]:
+                    break
+                query["marker"] = body["images"][-1]["id"]
+        return found
 
     def confirm_absent(self, image_id: str) -> bool:
         with translated(self.region, f"list image {image_id}"):

@@ -28,12 +28,14 @@ from glancesync.model import (
     Done,
     Finding,
     ImageRecord,
+    Plan,
     Priority,
     Replica,
     Retry,
+    Step,
     Task,
 )
-from glancesync.states import FindingKind, ReplicaState, TaskKind
+from glancesync.states import FindingKind, PlanState, ReplicaState, TaskKind
 from tests.journals import record
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -218,6 +220,48 @@ class Audited(Held):
         audit = Audit("RegionTwo", started_at=task.updated_at, seen=7, drifted=2, missing=1)
         finding = Finding("RegionTwo", FindingKind.ADOPTABLE, A2, B1, "why")
         self.journal.commit(task, Changes(audit=audit, findings=(finding,)))
+
+
+class Planned(Estate):
+    """Plan 1 is ready, 2 could not be made, 3 went stale, and 4 is being made."""
+
+    def fill(self) -> None:
+        super().fill()
+        absent = {"home": "f" * 64, "observed": "absent"}
+        copy = Step(
+            1,
+            "RegionTwo",
+            A1,
+            "näme",
+            ("create", "copy"),
+            "the region has no image of that id",
+            100,
+            adoptable=(f"{OTHERS}b",),
+            **absent,
+        )
+        self.journal.update_region("RegionThree", {"maintenance": True})
+        plan = self._plan("RegionTwo", "RegionThree")
+        self._make(
+            plan,
+            copy,
+            dataclasses.replace(copy, image_id=B1, name=None, adoptable=()),
+            dataclasses.replace(copy, region="RegionThree", image_id=B1, name="b1"),
+        )
+        plan = self._plan("RegionTwo", image_id=OTHERS + "f")
+        failed = {"state": PlanState.FAILED, "reason": f"home has no image {OTHERS}f"}
+        self._commit(Done("failed"), Changes(plan=dataclasses.replace(plan, **failed)))
+        plan = self._plan("RegionTwo", "RegionThree")
+        self._make(plan, dataclasses.replace(copy, plan_id=3, image_id=A2))
+        self.journal.adoptions.adopt(A2, "RegionTwo", f"{OTHERS}2", Actor("u"), own=False)
+        self._plan()
+
+    def _plan(self, *regions: str, image_id: str | None = None) -> Plan:
+        return self.journal.plans.create(regions, image_id, Actor("u"))
+
+    def _make(self, plan: Plan, *steps: Step) -> None:
+        unread = {"RegionThree": "RegionThree: HTTP 500"} if plan.id == 3 else {}
+        ready = dataclasses.replace(plan, state=PlanState.READY, strategy="ALL", unread=unread)
+        self._commit(Done("the plan is ready"), Changes(plan=ready, steps=steps))
 
 
 class Gone(Estate):

@@ -13,11 +13,21 @@ ROOT = pathlib.Path(__file__).parents[2]
 #: The layers, lowest first. A module imports its own layer and those below.
 LAYERS: dict[str, set[str]] = {
     "words": {"counts", "errors", "model", "states"},
-    "decisions": {"planner", "placement", "interfaces", "retry", "breaker", "choice", "farewell"},
+    "decisions": {
+        "planner",
+        "outline",
+        "placement",
+        "interfaces",
+        "retry",
+        "breaker",
+        "choice",
+        "farewell",
+    },
     "adapters": {"journal", "regions", "stores", "transports"},
     "flows": {
         "executor",
         "home",
+        "decided",
         "replication",
         "acting",
         "verification",
@@ -26,6 +36,7 @@ LAYERS: dict[str, set[str]] = {
         "maintenance",
         "reconciler",
         "listing",
+        "planning",
     },
     "wiring": {"wiring", "conf"},
     "doors": {"api", "cmd", "osc"},

@@ -128,11 +128,19 @@ class ListingGlance:
         return 200, image
 
     def _list(self, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
-        if "id" in query:
-            wanted = self.images.get(query["id"].removeprefix("in:"))
-            shown = wanted and self._visible(wanted) and not self.lists_nothing
-            return 200, {"images": [wanted] if shown else []}
         hidden = query["os_hidden"] == "true"
+        if "id" in query or "os_hash_value" in query:
+            ids = query["id"].removeprefix("in:").split(",") if "id" in query else self.images
+            named = [self.images[one] for one in ids if one in self.images]
+            of_hash = query.get("os_hash_value")
+            found = [
+                one
+                for one in named
+                if self._visible(one)
+                and one["os_hidden"] is hidden
+                and of_hash in (None, one["os_hash_value"])
+            ]
+            return 200, {"images": [] if self.lists_nothing else found}
         since = query.get("updated_at", "gte:").removeprefix("gte:")
         by_time = query["sort"].startswith("updated_at")
 

@@ -20,7 +20,7 @@ from glancesync.errors import (
     Throttled,
     Transient,
 )
-from glancesync.executor import Executor, Periodic
+from glancesync.executor import Executor, Flow
 from glancesync.interfaces import Ask, Changes, ImageService, Lost
 from glancesync.journal.journal import Journal
 from glancesync.model import Actor, Again, Image, Outcome, Replica, Task
@@ -73,7 +73,7 @@ class Bench:
             POLICY,
             Settings([], Reading(TransferSettings()), SystemClock()),
             lambda: 0.999,
-            {TaskKind.WATCH: Periodic(self.watch, 60)},
+            {TaskKind.WATCH: Flow(self.watch, 60)},
             self._hear,
         )
         executor.run(task, bundle or Bundle(1), self.lost)

@@ -17,7 +17,7 @@ import pytest
 from glancesync.acting import Settings
 from glancesync.breaker import Breaker
 from glancesync.bundle import Bundle
-from glancesync.executor import Executor, Periodic
+from glancesync.executor import Executor, Flow
 from glancesync.home import observed
 from glancesync.interfaces import Ask, Changes
 from glancesync.journal.database import Database
@@ -114,8 +114,8 @@ class Estate:
             self.settings,
             lambda: 0.5,
             {
-                TaskKind.WATCH: Periodic(reconciler.watch, 60),
-                TaskKind.AUDIT: Periodic(reconciler.audit, 86400),
+                TaskKind.WATCH: Flow(reconciler.watch, 60),
+                TaskKind.AUDIT: Flow(reconciler.audit, 86400),
             },
             heard,
         )

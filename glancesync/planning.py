@@ -1,0 +1,324 @@
+"""Makes plans, and asks for their steps when they are applied.
+
+A plan is what the planner would do to each replica if its task ran now, with the fingerprints of
+what that was based on. Nothing is changed by making one. Applied, each step is put on the task of
+its replica as a decision (:class:`~glancesync.model.Decision`): the task looks anew, and only if it
+sees what the plan saw and would do what the plan says, it does that; see
+:mod:`glancesync.replication`. So between the making and the doing nothing has to be held still.
+
+Home is listed page by page, and of each region those of its images are read that a page is about.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+
+from glancesync import planner
+from glancesync.acting import Settings
+from glancesync.errors import LeaseLost, Refused, RegionError
+from glancesync.executor import wanted
+from glancesync.farewell import expiry
+from glancesync.home import read_home
+from glancesync.interfaces import (
+    Ask,
+    Baselines,
+    Changes,
+    ImageService,
+    Lost,
+    Note,
+    Plans,
+    Queue,
+    Replicas,
+    Services,
+)
+from glancesync.listing import listing, with_members
+from glancesync.model import (
+    Again,
+    Decision,
+    Done,
+    Finding,
+    Image,
+    ImageRecord,
+    Outcome,
+    Plan,
+    Priority,
+    Region,
+    Replica,
+    Step,
+    Task,
+    fingerprint_of,
+    priority_for,
+)
+from glancesync.outline import outline
+from glancesync.placement.strategies import STRATEGIES, Strategy
+from glancesync.states import (
+    ENDED,
+    DecisionKind,
+    FindingKind,
+    PlanState,
+    StepState,
+    TaskKind,
+)
+
+_AT_ONCE = 500  # steps asked for in one transaction
+_HASH_READS = 8  # at a time, of one region
+
+
+@dataclasses.dataclass(frozen=True)
+class _Page:
+    """Some images: what home has of them, and what is on record."""
+
+    homes: Mapping[str, Image | None]
+    records: Mapping[str, ImageRecord]
+    replicas: Mapping[tuple[str, str], Replica]  # by image and region
+
+
+class Planning:
+    """Runs tasks of plans. Safe to call from many threads."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        replicas: Replicas,
+        baselines: Baselines,
+        plans: Plans,
+        services: Services,
+        strategy: Strategy,
+        settings: Settings,
+    ) -> None:
+        self._queue = queue
+        self._replicas = replicas
+        self._baselines = baselines
+        self._plans = plans
+        self._services = services
+        self._strategy = strategy
+        self._settings = settings
+
+    def run(self, task: Task, lost: Lost) -> tuple[Changes, Outcome]:
+        """Make the plan that the task is about, or ask for its steps.
+
+        :raises RegionError: home did not let us; the plan is begun anew
+        """
+        plan = self._plans.get(int(task.image_id))
+        if plan is not None:
+            plan = dataclasses.replace(plan, reason=None)
+        if plan is not None and plan.state is PlanState.PLANNING:
+            return self._make(task, plan, lost)
+        if plan is not None and plan.state is PlanState.APPLYING:
+            return self._hand_out(task, plan, lost)
+        return Changes(), Done("there is nothing to do for it")
+
+    # -- making one -------------------------------------------------------------------------------
+
+    def _make(self, task: Task, plan: Plan, lost: Lost) -> tuple[Changes, Outcome]:
+        # Under no strategy, what the simplest one would do is of interest.
+        strategy = self._strategy if self._strategy.active else STRATEGIES["ALL"]
+        regions = [
+            region
+            for region in self._replicas.regions()
+            if not region.home and (not plan.regions or region.name in plan.regions)
+        ]
+        self._queue.commit(task, Changes(plan=plan))
+        unread: dict[str, str] = {}
+        found = False
+        try:
+            for page in self._pages(plan):
+                found = True
+                for region in regions:
+                    if lost.is_set():
+                        raise LeaseLost(f"the lease on {task.key} was lost")
+                    if region.name in unread:
+                        continue
+                    try:
+                        changes = self._look(task, plan, strategy, region, page)
+                    except RegionError as error:
+                        unread[region.name] = error.message
+                    else:
+                        self._queue.commit(task, changes)
+        except Refused as error:
+            # Glance can't go on after an image that was deleted meanwhile: begin anew.
+            return Changes(), Again(1, str(error))
+        if not found:
+            why = f"home has no image {plan.image_id}"
+            plan = dataclasses.replace(plan, state=PlanState.FAILED, reason=why)
+            return Changes(plan=plan), Done(why)
+        plan = dataclasses.replace(
+            plan,
+            state=PlanState.READY,
+            strategy=strategy.name,
+            regions=tuple(region.name for region in regions),
+            unread=unread,
+        )
+        return Changes(plan=plan), Done("the plan is ready")
+
+    def _pages(self, plan: Plan) -> Iterator[_Page]:
+        """The images home has, and those it is on record to have had; or none."""
+        if plan.image_id is not None:
+            page = self._page({plan.image_id: read_home(self._services, plan.image_id)})
+            record = page.records.get(plan.image_id)
+            if page.homes[plan.image_id] is not None or (record and not record.present):
+                yield page
+            return
+        home = self._services(self._services.home)
+        home.require_admin()
+        after = ""
+        for images, upto in listing(home, None):
+            full = with_members(home, images)
+            homes = {one.id: full[one.id] or home.get(one.id) for one in images}
+            gone = {record.image_id for record in self._baselines.gone(after, upto)}
+            yield self._page({**dict.fromkeys(gone - homes.keys()), **homes})
+            after = upto or ""
+
+    def _page(self, homes: Mapping[str, Image | None]) -> _Page:
+        views = self._baselines.replicas_for(homes)
+        replicas = {(one.replica.image_id, one.replica.region): one.replica for one in views}
+        return _Page(homes, self._baselines.images_by_id(homes), replicas)
+
+    def _look(
+        self, task: Task, plan: Plan, strategy: Strategy, region: Region, page: _Page
+    ) -> Changes:
+        """The steps for the images of a page in one region, and what might be adopted there."""
+        service = self._services(region.name)
+        service.require_admin()
+        regions = self._replicas.regions()
+        todo: dict[str, Replica] = {}
+        for image_id, home in page.homes.items():
+            known = {name: one for (of, name), one in page.replicas.items() if of == image_id}
+            replica = known.get(region.name) or Replica(image_id, region.name)
+            if home is None:
+                goes = replica.state not in ENDED and self._is_over(task, page, replica)
+            else:
+                goes = region.name in wanted(home, known, strategy, regions)
+            if goes:
+                todo[image_id] = replica
+        ids = {image_id: one.replica_id or image_id for image_id, one in todo.items()}
+        there = with_members(service, service.some(ids.values()))
+        steps: list[Step] = []
+        for image_id, replica in todo.items():
+            replica_id = ids[image_id]
+            seen = there.get(replica_id)
+            if replica_id in there and seen is None:  # it changed while it was looked at
+                seen = service.get(replica_id)
+            step = self._step(plan, region, page.homes[image_id], replica, seen)
+            if step is not None:
+                steps.append(step)
+        lacking = [
+            home
+            for step in steps
+            if step.actions[0] == "create" and todo[step.image_id].replica_id is None
+            if (home := page.homes[step.image_id]) is not None and home.os_hash_value
+        ]
+        offers = self._offers(service, lacking)
+        findings = [
+            Finding(
+                region.name,
+                FindingKind.ADOPTABLE,
+                home_id,
+                one.id,
+                f"{one.name!r}, {one.size} bytes",
+            )
+            for home_id, found in offers.items()
+            for one in found
+        ]
+        return Changes(
+            steps=tuple(
+                dataclasses.replace(
+                    step, adoptable=tuple(one.id for one in offers.get(step.image_id, ()))
+                )
+                for step in steps
+            ),
+            findings=tuple(findings),
+        )
+
+    def _is_over(self, task: Task, page: _Page, replica: Replica) -> bool:
+        """Whether the grace period of a replica whose home image is gone has ended."""
+        record = page.records[replica.image_id]
+        return expiry(record, replica, self._settings.delete_grace) <= task.updated_at
+
+    def _step(
+        self,
+        plan: Plan,
+        region: Region,
+        home: Image | None,
+        replica: Replica,
+        observed: Image | None,
+    ) -> Step | None:
+        desired = None
+        if home is not None:
+            desired = planner.desired_for(home, replica, self._replicas.id_map)
+        actions = planner.plan(
+            desired,
+            observed,
+            replica,
+            preserve=self._settings.preserve,
+            delete_mode=region.delete_mode or self._settings.delete_mode,
+        )
+        said = outline(desired, observed, replica, actions)
+        if said is None:
+            return None
+        named = home or observed
+        return Step(
+            plan_id=plan.id,
+            region=region.name,
+            image_id=replica.image_id,
+            name=named.name if named else None,
+            actions=said.actions,
+            why=said.why,
+            bytes=said.bytes,
+            home=fingerprint_of(home),
+            observed=fingerprint_of(observed),
+        )
+
+    def _offers(self, service: ImageService, homes: Sequence[Image]) -> dict[str, Sequence[Image]]:
+        """Home image -> images of the region that are no replicas and have its name and bytes."""
+
+        def look(home: Image) -> list[Image]:
+            return [
+                one
+                for one in service.with_bytes(str(home.os_hash_value))
+                if one.name == home.name and planner.unfit(home, one) is None
+            ]
+
+        with concurrent.futures.ThreadPoolExecutor(_HASH_READS) as pool:
+            found = dict(zip((home.id for home in homes), pool.map(look, homes), strict=True))
+        ids = {one.id for several in found.values() for one in several}
+        taken = {one.replica.replica_id for one in self._baselines.placed_as(service.region, ids)}
+        return {
+            home_id: [one for one in several if one.id not in taken]
+            for home_id, several in found.items()
+        }
+
+    # -- applying one -----------------------------------------------------------------------------
+
+    def _hand_out(self, task: Task, plan: Plan, lost: Lost) -> tuple[Changes, Outcome]:
+        """Put each step on the task of its replica."""
+        decision = Decision(DecisionKind.PLAN, str(plan.id))
+        while steps := self._plans.planned(plan.id, _AT_ONCE):
+            if lost.is_set():
+                raise LeaseLost(f"the lease on {task.key} was lost")
+            asks = tuple(
+                Ask(
+                    TaskKind.REPLICA,
+                    step.image_id,
+                    step.region,
+                    priority_for(Priority.PLAN, step.bytes),
+                    task.actor,
+                    decision=decision,
+                )
+                for step in steps
+            )
+            notes = tuple(
+                Note(
+                    "asked",
+                    f"plan {plan.id}: {', '.join(step.actions)}",
+                    step.region,
+                    step.image_id,
+                )
+                for step in steps
+            )
+            asked = tuple(dataclasses.replace(step, state=StepState.ASKED) for step in steps)
+            self._queue.commit(task, Changes(steps=asked, asks=asks, notes=notes))
+        plan = dataclasses.replace(plan, state=PlanState.APPLIED)
+        return Changes(plan=plan), Done("all steps are asked for")
