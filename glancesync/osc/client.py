@@ -61,7 +61,7 @@ def endpoint(manager: Any) -> str:
 
 
 class Client:
-    """What the commands ask of glance-sync. Every method is safe to repeat.
+    """What the commands ask of glance-sync. Methods are safe to repeat but where they say so.
 
     :param page: rows asked for at a time
     """
@@ -140,6 +140,29 @@ class Client:
         path = f"{_region(region, 'audits')}/release"
         done = self._call("audit", "POST", path, json=body)
         return {**done["audit"], "released": done["released"]}
+
+    def make_plan(self, regions: Sequence[str], image_id: str | None) -> Json:
+        """Ask for a plan; each call makes one more."""
+        body: Json = {} if image_id is None else {"image_id": image_id}
+        if regions:
+            body["regions"] = list(regions)
+        return self._one("plan", "POST", "/v1/plans", json=body)
+
+    def plans(self) -> Iterator[Json]:
+        """All plans, the newest first."""
+        return self._pages("plans", {})
+
+    def plan(self, plan_id: int) -> Json:
+        """Without its steps."""
+        return self._one("plan", "GET", f"/v1/plans/{plan_id}", params={"limit": "1"})
+
+    def steps(self, plan_id: int, region: str | None) -> Iterator[Json]:
+        """The steps of a plan by region and image."""
+        return self._pages("steps", {"region": region}, f"/v1/plans/{plan_id}")
+
+    def apply_plan(self, plan_id: int) -> Json:
+        """The plan; a second time is refused."""
+        return self._one("plan", "POST", f"/v1/plans/{plan_id}/apply")
 
     def tasks(self, **query: str | None) -> Iterator[Json]:
         """Tasks by id: the open ones unless ``state`` is given, of the ``kind`` if it is."""

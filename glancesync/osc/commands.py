@@ -41,31 +41,21 @@ class ShowOne(Command, command.ShowOne):
     """A command that prints the fields of one thing."""
 
 
-class Waiting(ShowOne):
-    """A command that asks for work, and waits for it if told to."""
+class Patient(ShowOne):
+    """A command that may wait for work."""
 
     exit = Exit.WELL
+    timeout_help = "Wait no longer than that"
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.formatter_class = argparse.RawDescriptionHelpFormatter
-        parser.add_argument("--wait", action="store_true", help="Wait until it is done")
-        parser.add_argument(
-            "--timeout",
-            metavar="<seconds>",
-            type=_seconds,
-            help="Wait no longer than that; implies --wait",
-        )
+        parser.add_argument("--timeout", metavar="<seconds>", type=_seconds, help=self.timeout_help)
         return parser
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         """Do it; the exit code."""
         return super().run(parsed_args) or self.exit
-
-    @staticmethod
-    def waits(parsed_args: argparse.Namespace) -> bool:
-        """Whether the user wants to wait."""
-        return parsed_args.wait or parsed_args.timeout is not None
 
     def wait(
         self,
@@ -85,6 +75,22 @@ class Waiting(ShowOne):
         if seen.busy:
             self.exit = Exit.TIMEOUT
         return seen
+
+
+class Waiting(Patient):
+    """A command that asks for work, and waits for it if told to."""
+
+    timeout_help = "Wait no longer than that; implies --wait"
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("--wait", action="store_true", help="Wait until it is done")
+        return parser
+
+    @staticmethod
+    def waits(parsed_args: argparse.Namespace) -> bool:
+        """Whether the user wants to wait."""
+        return parsed_args.wait or parsed_args.timeout is not None
 
 
 def _seconds(text: str) -> float:
