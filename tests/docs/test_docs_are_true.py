@@ -17,12 +17,22 @@ from glance_patch import opts as hook_options
 from glancesync.api import metrics, views
 from glancesync.api.policies import RULES
 from glancesync.api.routes import ROUTES
-from glancesync.api.schemas import events, images, regions, replicas, tasks
+from glancesync.api.schemas import events, images, plans, regions, replicas, tasks
 from glancesync.conf import list_opts
 from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
-from glancesync.model import Audit, Finding, ImageRecord, Region, Replica, ReplicaView
-from glancesync.states import FindingKind, ReplicaState, TaskState
+from glancesync.model import (
+    Actor,
+    Audit,
+    Finding,
+    ImageRecord,
+    Plan,
+    Region,
+    Replica,
+    ReplicaView,
+    Step,
+)
+from glancesync.states import FindingKind, PlanState, ReplicaState, StepState, TaskState
 
 CHECKOUT = Path(__file__).parents[2]
 PAGES = CHECKOUT / "doc" / "source"
@@ -98,6 +108,8 @@ def test_every_policy_rule_is_documented_where_it_applies() -> None:
         ("GET /v1/replicas", replicas.INDEX),
         ("GET /v1/tasks", tasks.INDEX),
         ("PATCH /v1/regions/{name}", regions.UPDATE),
+        ("POST /v1/plans", plans.CREATE),
+        ("GET /v1/plans/{id}", plans.SHOW),
     ],
 )
 def test_what_a_request_may_hold_is_documented(title: str, schema: dict[str, Any]) -> None:
@@ -116,6 +128,9 @@ def test_the_fields_of_answers_are_documented() -> None:
     audit = rows(section(text, "GET /v1/audits/{name}"))
     finding = views.finding(Finding("r", FindingKind.GONE, "i"))
     assert audit == {*views.audit(Audit("r")), "findings", *finding}
+    plan = views.plan(Plan(1, PlanState.READY, "", None, ("r",), {}, None, Actor()), {}, {})
+    step = views.step(Step(1, "r", "i", None, (), "", 0, "", ""), None)
+    assert rows(section(text, "GET /v1/plans/{id}")) == {*plan, *plan["regions"][0], *step}
     task = ast.parse((CHECKOUT / "glancesync/api/views.py").read_text())
     [function] = [f for f in task.body if isinstance(f, ast.FunctionDef) and f.name == "task"]
     keys = {key.value for key in ast.walk(function) if isinstance(key, ast.Constant)} - {None}
@@ -127,7 +142,11 @@ def test_the_fields_of_answers_are_documented() -> None:
 
 @pytest.mark.parametrize(
     ("title", "states"),
-    [("States of a replica", ReplicaState), ("States of a task", TaskState)],
+    [
+        ("States of a replica", ReplicaState),
+        ("States of a task", TaskState),
+        ("States of a step", StepState),
+    ],
 )
 def test_every_state_is_explained(title: str, states: type[enum.StrEnum]) -> None:
     first = set(re.findall(r"^(\w+)  ", section(page("operating.rst"), title), re.MULTILINE))
