@@ -35,9 +35,14 @@ ATTRIBUTES = frozenset(
     """.split()  # noqa: SIM905 - a list of fifty quotes reads worse
 )
 RESERVED_PREFIX = "os_glance_"
+#: Also listed like that, for good: what Glance was killed in the middle of deleting.
 _ON_THE_WAY_OUT = ("deleted", "pending_delete")
 _IDS = 100  # in one request: its line must not grow too long
 PAGE = 500  #: images asked for in one page; a Glance may be configured to give fewer
+
+
+def _not_on_the_way_out(bodies: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [one for one in bodies if one["status"] not in _ON_THE_WAY_OUT]
 
 
 def is_custom(name: str) -> bool:
@@ -160,7 +165,7 @@ class GlanceImages:
             query["marker"] = after
         with translated(self.region, "list the images"):
             body = self._json("get", f"/v2/images?{urllib.parse.urlencode(query)}")
-            found = [one for one in body["images"] if one["status"] not in _ON_THE_WAY_OUT]
+            found = _not_on_the_way_out(body["images"])
             return Page(
                 images=tuple(image_from(one, {}) for one in found),
                 updated_at=tuple(one["updated_at"] for one in found),
@@ -199,7 +204,7 @@ class GlanceImages:
                 body = self._json(
                     "get", f"/v2/images?id=in:{image_id}&visibility=all&os_hidden={hidden}"
                 )
-                if any(image["id"] == image_id for image in body["images"]):
+                if any(one["id"] == image_id for one in _not_on_the_way_out(body["images"])):
                     return False
         self.require_admin()
         return True

@@ -252,6 +252,19 @@ def test_failed_between_fast_attempts_then_stalled_with_reason_and_next_try(benc
     assert bench.replica().last_error is None
 
 
+@pytest.mark.parametrize(
+    ("status", "gone"), [("deleted", True), ("pending_delete", True), ("active", False)]
+)
+def test_what_glance_was_killed_while_deleting_is_gone(
+    bench: Bench, status: str, gone: bool
+) -> None:
+    """Glance goes on listing it as deleted, and answers with it; nobody can delete it any more."""
+    home = bench.glances[HOME]
+    home.add(IMAGE, status=status)
+    assert (home.service.get(IMAGE) is None) is gone
+    assert home.service.confirm_absent(IMAGE) is gone
+
+
 def test_a_watch_is_tried_again_no_later_than_it_would_be_due(bench: Bench) -> None:
     """So that a region that is back is noticed, also if there is nothing else to do for it."""
     bench.says("A", 500)
