@@ -104,6 +104,8 @@ def read(order: Order, start: int = 0) -> Iterator[bytes]:
     try:
         connection.request("GET", path, headers=headers)
         response = connection.getresponse()
+        if response.status == 204:  # Glance knows the image, and its store does not
+            raise Failed("source", "its data is not in the store any more: HTTP 204", 204)
         if response.status not in (200, 206):
             raise Failed("source", *_said(response))
         if start and response.status != 206:

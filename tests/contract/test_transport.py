@@ -261,6 +261,16 @@ def test_a_source_that_breaks_off(home: BareGlance, made: list[BareGlance]) -> N
     assert not target.complete
 
 
+def test_a_source_whose_store_lost_the_data(home: BareGlance, made: list[BareGlance]) -> None:
+    """As Glance says it, also of an image that it was killed in the middle of deleting."""
+    (target,) = regions(made, 1)
+    home.refuse_get = (204, {})
+    error = Move(home, [target], image(home.serves)).over()["R0"]
+    assert isinstance(error, Transient)
+    assert "its data is not in the store any more" in str(error)
+    assert not target.complete
+
+
 def test_a_source_that_is_not_there(home: BareGlance, made: list[BareGlance]) -> None:
     (target,) = regions(made, 1)
     what = image(home.serves)
