@@ -21,11 +21,12 @@ def main() -> int:
         help="of the journal; default: postgresql where it is installed, else sqlite",
     )
     parser.add_argument("--name", default="thrash", help="of the devcloud; default: %(default)s")
+    parser.add_argument("--on", action="store_true", help="go on after a round that went wrong")
     options = parser.parse_args()
     seed = random.randrange(1_000_000) if options.seed is None else options.seed
     database = options.database or stage.best_database()
     try:
-        run.thrash(seed, options.minutes * 60, database, options.name)
+        run.thrash(seed, options.minutes * 60, database, options.name, options.on)
     except run.Failed as failed:
         print(failed, file=sys.stderr)  # noqa: T201
         return 1

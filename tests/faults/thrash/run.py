@@ -61,24 +61,29 @@ class Run:
         self._log = log
         self._origin = time.monotonic()
 
-    def go(self) -> list[str]:
-        """All rounds, or those up to the first in which something is wrong; what that is."""
+    def go(self, on: bool = False) -> list[str]:
+        """All rounds, or those up to the first in which something is wrong; what that is.
+
+        :param on: go on after such a round; a problem counts once
+        """
+        problems: list[str] = []
         for number, steps in enumerate(self.rounds, 1):
             self.say(f"round {number} of {len(self.rounds)}")
             self._round(steps)
             if self._trouble:
-                return self._trouble
+                return [*problems, *self._trouble]
             self._tidy()
             self.say("all faults are over")
-            verdict = Verdict(self)
+            verdict = Verdict(self, set(problems))
             self.verdicts.append(verdict)
             verdict.reach(bound())
-            self._tell(
-                f"round {number} of {len(self.rounds)}: {len(steps)} steps, {_after(verdict)}"
-            )
-            if verdict.problems:
-                return verdict.problems
-        return []
+            problems += verdict.problems
+            self._tell(f"round {number} of {len(self.rounds)}: {len(steps)} steps, {verdict}")
+            if problems and not on:
+                break
+            for one in verdict.problems:
+                self._tell(f"  {one}")
+        return problems
 
     def say(self, what: str) -> None:
         """Write a line into the log of the run."""
@@ -207,21 +212,20 @@ def _counted(counts: collections.Counter[str]) -> str:
     return ", ".join(f"{count} {what}" for what, count in counts.most_common())
 
 
-def _after(verdict: Verdict) -> str:
-    if verdict.converged_after is None:
-        return f"not well within {bound():.0f} s"
-    return f"well after {verdict.converged_after:.1f} s"
+def thrash(
+    seed: int, seconds: float, database: str, name: str = "thrash", on: bool = False
+) -> None:
+    """Run once, print what was done, and raise Failed unless all is as promised.
 
-
-def thrash(seed: int, seconds: float, database: str, name: str = "thrash") -> None:
-    """Run once, print what was done, and raise Failed unless all is as promised."""
+    :param on: see :meth:`Run.go`
+    """
     replay = f"make thrash SEED={seed} MINUTES={seconds / 60:g} DATABASE={database}"
     print(f"{replay}: two APIs, four workers, three regions", flush=True)  # noqa: T201
     with Stage(database, name) as stage:
         logs = stage.cloud.directory / "logs"
         with (logs / "thrash.log").open("w", buffering=1) as log:
             run = Run(stage, seed, seconds, log)
-            problems = run.go()
+            problems = run.go(on)
         if run.verdicts:
             print(run.table(), flush=True)  # noqa: T201
         if problems:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -22,20 +22,30 @@ _AUDITED = 60.0  # seconds an audit may take that has no work to do
 
 
 class Verdict:
-    """Judges a run in which nothing is broken at the moment."""
+    """Judges a run in which nothing is broken at the moment.
 
-    def __init__(self, run: Run) -> None:
+    :param known: problems that earlier rounds have left
+    """
+
+    def __init__(self, run: Run, known: Collection[str] = ()) -> None:
         self._run = run
         self._stage = run.stage
+        self._known = known
         self.problems: list[str] = []
         self.converged_after: float | None = None
         self.home: dict[str, Looks] = {}
         self.log: list[Noted] = []
 
+    def __str__(self) -> str:
+        if self.converged_after is None:
+            return "not well in time"
+        others = f", yet {len(self.problems)} problems" if self.problems else ""
+        return f"well after {self.converged_after:.1f} s{others}"
+
     def reach(self, bound: float) -> None:
         """Look at everything; takes up to ``bound`` seconds and a bit."""
         self._equal(bound)
-        if not self.problems:
+        if not self.problems and not self._known:
             self._at_rest()
         self.log = self._read_log()
         watcher, users = self._stage.watcher, self._stage.users
@@ -43,7 +53,8 @@ class Verdict:
         self.problems += checks.wrong_bytes(watcher.wrong)
         if not watcher.looks:
             self.problems.append("the watcher saw nothing")
-        deleted = users.deleted - self.home.keys()
+        there = {name for name, looks in self.home.items() if looks["status"] not in checks.GONE}
+        deleted = users.deleted - there
         for region in self._stage.others:
             proxy = self._stage.proxies[region]
             self.problems += checks.deletes(
@@ -53,6 +64,7 @@ class Verdict:
         secrets = [self._stage.cloud.password(user) for user in ("glance-sync", "glance", "admin")]
         for name in (*self._stage.nodes.apis, *self._stage.nodes.workers):
             self.problems += checks.said(name, self._stage.nodes.log(name), secrets)
+        self.problems = [one for one in self.problems if one not in self._known]
 
     # -- now --------------------------------------------------------------------------------------
 
@@ -67,15 +79,17 @@ class Verdict:
                 self.converged_after = time.monotonic() - began
                 return
             if time.monotonic() - began > bound:
-                self.problems += [f"after {bound:.0f} s: {one}" for one in found]
+                self._run.say(f"not well within {bound:.0f} s")
+                self.problems += found
                 return
             time.sleep(0.5)
 
     def _looked(self) -> list[str]:
         try:
-            return [*self._differences(), *self._behind()]
+            found = [*self._differences(), *([] if self._known else self._behind())]
         except exceptions.ClientException as error:
             return [f"could not look: {error}"]
+        return [one for one in found if one not in self._known]
 
     def _images(self, region: str) -> dict[str, Looks]:
         watcher = self._stage.watcher
