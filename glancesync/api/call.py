@@ -63,8 +63,12 @@ class Call:
             raise BadRequest(f"policy does not allow {rule} with this token", 403)
 
     def allows(self, rule: str, project_id: str | None = None) -> bool:
-        """Whether policy ``rule`` allows it, for something that belongs to ``project_id``."""
-        target = {"project_id": project_id}
+        """Whether policy ``rule`` allows it, for something that belongs to ``project_id``.
+
+        What belongs to none is not that of a token without project: oslo.policy takes None for
+        equal to None.
+        """
+        target = {} if project_id is None else {"project_id": project_id}
         return bool(self.enforcer.authorize(rule, target, self.context.to_policy_values()))
 
     def body(self, schema: Mapping[str, Any], *, optional: bool = False) -> Any:

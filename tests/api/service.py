@@ -43,7 +43,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 PROJECT_A = "a" * 32
 PROJECT_B = "b" * 32
 
-#: token -> project, roles
+#: token -> project (None: the token is for the system, not for a project), roles
 TOKENS = {
     "admin-token": ("f" * 32, ["admin", "member", "reader"]),
     "service-token": ("e" * 32, ["service"]),
@@ -51,6 +51,7 @@ TOKENS = {
     "member-b-token": (PROJECT_B, ["member", "reader"]),
     "reader-a-token": (PROJECT_A, ["reader"]),
     "stranger-token": (PROJECT_A, ["stranger"]),
+    "system-reader-token": (None, ["reader"]),
 }
 
 A1 = "aaaaaaaa-0000-0000-0000-000000000001"
@@ -79,7 +80,7 @@ def _fetch_token(self: AuthProtocol, token: str, **kwargs: object) -> dict[str, 
         "token": {
             "methods": ["password"],
             "user": {"id": f"user of {token}", "name": token, "domain": domain},
-            "project": {"id": project, "name": project[0], "domain": domain},
+            **_scope(project, domain),
             "roles": [{"id": role, "name": role} for role in roles],
             "issued_at": "2026-01-01T00:00:00.000000Z",
             "expires_at": "2100-01-01T00:00:00.000000Z",
@@ -87,6 +88,12 @@ def _fetch_token(self: AuthProtocol, token: str, **kwargs: object) -> dict[str, 
             "catalog": [],
         }
     }
+
+
+def _scope(project: str | None, domain: dict[str, str]) -> dict[str, Any]:
+    if project is None:
+        return {"system": {"all": True}}
+    return {"project": {"id": project, "name": project[0], "domain": domain}}
 
 
 class Empty(fixture.GabbiFixture):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import webob
 
+from glancesync.model import Hint
 from tests.api import service
 
 IDS = [f"aaaaaaaa-0000-0000-0000-{number:012}" for number in range(100_000)]
@@ -123,3 +124,21 @@ def test_paths(api: service.Empty, path: str, status: int) -> None:
     response = request.get_response(service.app())
     assert response.status_code == status
     assert response.json["error"]["code"] == status
+
+
+@pytest.mark.parametrize("path", ["/v1/images/{}", "/v1/images/{}/events"])
+def test_what_belongs_to_no_project_does_not_belong_to_a_token_without_one(
+    api: service.Empty, path: str
+) -> None:
+    api.journal.hint([Hint(IDS[0])])  # of an image that nobody has looked at: its owner is unknown
+    statuses = {}
+    for token in ("system-reader-token", "member-a-token", "admin-token"):
+        request = webob.Request.blank(path.format(IDS[0]))
+        request.headers["X-Auth-Token"] = token
+        statuses[token] = request.get_response(service.app()).status_code
+    admins = 200 if path.endswith("/events") else 404
+    assert statuses == {
+        "system-reader-token": 404,
+        "member-a-token": 404,
+        "admin-token": admins,
+    }
