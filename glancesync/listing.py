@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 from glancesync.errors import Transient
-from glancesync.interfaces import ImageService
+from glancesync.interfaces import ImageService, Page
 from glancesync.model import Image
 
 _MEMBER_READS = 8  # at a time, of shared images of one region
@@ -27,26 +27,43 @@ def with_members(service: ImageService, images: Sequence[Image]) -> dict[str, Im
     return found
 
 
+def pages(
+    service: ImageService,
+    *,
+    hidden: bool,
+    after: str | None = None,
+    updated_since: str | None = None,
+) -> Iterator[Page]:
+    """The pages of one list, to its end; for the order see ``interfaces.ImageService.page``.
+
+    :raises Transient: it does not go on
+    """
+    while True:
+        page = service.page(hidden=hidden, after=after, updated_since=updated_since)
+        if page.next is not None and page.next == after:
+            raise Transient(service.region, "its list of images does not go on")
+        yield page
+        if page.next is None:
+            return
+        after = page.next
+
+
 def listing(service: ImageService, after: str | None) -> Iterator[tuple[list[Image], str | None]]:
     """All images of a region after an id, page by page, hidden ones among the others.
 
     Each page comes with the id up to which nothing was left out; None with the last.
     """
+    going_on = {hidden: pages(service, hidden=hidden, after=after) for hidden in (False, True)}
     waiting: dict[bool, list[Image]] = {False: [], True: []}
-    marker: dict[bool, str | None] = {False: after, True: after}
-    begun: set[bool] = set()
     while True:
         for hidden, buffer in waiting.items():
-            while not buffer and (hidden not in begun or marker[hidden] is not None):
-                page = service.page(hidden=hidden, after=marker[hidden])
-                if page.next is not None and page.next == marker[hidden]:
-                    raise Transient(service.region, "its list of images does not go on")
-                begun.add(hidden)
+            while not buffer and hidden in going_on:
+                page = next(going_on[hidden])
                 buffer += page.images
-                marker[hidden] = page.next
-        unfinished = [hidden for hidden in waiting if marker[hidden] is not None]
+                if page.next is None:
+                    del going_on[hidden]
         upto = min(
-            (max(image.id for image in waiting[hidden]) for hidden in unfinished), default=None
+            (max(image.id for image in waiting[hidden]) for hidden in going_on), default=None
         )
         ready: list[Image] = []
         for hidden, buffer in waiting.items():

@@ -34,7 +34,7 @@ from glancesync.interfaces import (
     Replicas,
     Services,
 )
-from glancesync.listing import listing, with_members
+from glancesync.listing import listing, pages, with_members
 from glancesync.model import (
     Again,
     Audit,
@@ -146,9 +146,7 @@ class Reconciler:
         since = _iso(_seconds(newest) - 2 * self._settings.watch_interval - 60)
         changed = 0
         for hidden in (False, True):
-            after: str | None = None
-            while True:
-                page = service.page(hidden=hidden, after=after, updated_since=since)
+            for page in pages(service, hidden=hidden, updated_since=since):
                 self._heard(task.region, None)
                 newest = max([newest, *page.updated_at])
                 images = with_members(service, page.images)
@@ -161,9 +159,6 @@ class Reconciler:
                 changed += seen.drifted
                 _still_ours(task, lost)
                 self._queue.commit(task, _changes(seen))
-                if page.next is None:
-                    break
-                after = page.next
         asks: tuple[Ask, ...] = ()
         if home and audit.strategy != self._strategy.name and not audit.running:
             asks = (Ask(TaskKind.AUDIT, "", task.region, urgent=True),)
@@ -202,7 +197,7 @@ class Reconciler:
                 raise
             # Glance can't go on after an image that was deleted meanwhile: begin anew.
             audit = dataclasses.replace(audit, marker=None, started_at=None)
-            return Changes(audit=audit), Again(0, str(error))
+            return Changes(audit=audit), self._again(self._settings.watch_interval, str(error))
         self._queue.commit(task, _changes(seen, audit))
         return self._finish(task, audit)
 

@@ -36,7 +36,7 @@ def translated(region: str, doing: str) -> Iterator[None]:
         exc.BaseException,
         requests.RequestException,
         ValueError,  # an answer that is not JSON, or not of the shape Glance documents
-        KeyError,
+        LookupError,
         TypeError,
     ) as error:
         said = str(error) or type(error).__name__

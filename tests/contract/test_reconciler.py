@@ -3,6 +3,7 @@
 
 import dataclasses
 import datetime
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from glancesync.errors import LeaseLost, Throttled, Transient
+from glancesync.errors import LeaseLost, Refused, Throttled, Transient
 from glancesync.interfaces import Ask, Changes, ImageService
 from glancesync.journal import queue
 from glancesync.journal.database import Database
@@ -31,7 +32,7 @@ from glancesync.placement.strategies import STRATEGIES
 from glancesync.reconciler import AuditSettings, Reconciler
 from glancesync.regions.images import image_from
 from glancesync.states import FindingKind, ReplicaState, TaskKind
-from tests.contract.listing_glance import ListingGlance, listed
+from tests.contract.listing_glance import Answer, ListingGlance, listed
 from tests.journals import record as record_regions
 
 HOME, REGION = "A", "B"
@@ -380,7 +381,6 @@ def test_a_marker_that_was_deleted_meanwhile_begins_anew(world: World) -> None:
     del ours.images[image_id(3)], ours.images[image_id(2)]
     outcome = world.run(TaskKind.AUDIT, HOME)
     assert isinstance(outcome, Again)
-    assert outcome.seconds == 0
     assert not world.journal.audit(HOME).running
     audit = world.audit(HOME)
     assert (audit.seen, audit.missing) == (5, 2)
@@ -393,6 +393,48 @@ def test_who_lost_the_lease_stops(world: World) -> None:
     with pytest.raises(LeaseLost):
         world.run(TaskKind.AUDIT, REGION)
     assert world.asked() == set()
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_list_that_is_refused_half_way_is_not_begun_anew_all_the_time(
+    world: World, after: int
+) -> None:
+    world.in_sync(*range(1, 8))
+    ours = world.glances[HOME]
+    lists = 0
+
+    def refuse(method: str, path: str) -> Answer | None:
+        nonlocal lists
+        lists += "os_hidden" in path
+        return (403, {}, b"no") if lists > 2 * after else None
+
+    ours.says = refuse
+    for _ in range(2):
+        lists = 0
+        try:
+            outcome = world.run(TaskKind.AUDIT, HOME)
+        except Refused:
+            continue  # has a pause as any failure
+        assert isinstance(outcome, Again)
+        assert outcome.seconds > 10
+
+
+@pytest.mark.parametrize("kind", [TaskKind.AUDIT, TaskKind.WATCH])
+def test_a_list_that_does_not_go_on_is_given_up(world: World, kind: TaskKind) -> None:
+    """As through a proxy that forgets the query when it caches."""
+    world.in_sync(*range(1, 8), updated_at=just_now())
+    world.glances[HOME].same_page_for_ever = True
+    with pytest.raises(Transient, match="does not go on"):
+        world.run(kind, HOME)
+
+
+@pytest.mark.parametrize("kind", [TaskKind.AUDIT, TaskKind.WATCH])
+def test_an_empty_page_that_promises_another_is_no_answer(world: World, kind: TaskKind) -> None:
+    body = json.dumps({"images": [], "next": "/v2/images?marker=x"}).encode()
+    told = (200, {"Content-Type": "application/json"}, body)
+    world.glances[HOME].says = lambda method, path: told
+    with pytest.raises(Transient, match="could not list the images"):
+        world.run(kind, HOME)
 
 
 # -- watches --------------------------------------------------------------------------------------
