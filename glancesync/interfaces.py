@@ -187,6 +187,12 @@ class Baselines(Protocol):
     def audit(self, region: str) -> Audit:
         """How far the reconciler is with a region."""
 
+    def nth(self, region: str, after: str, until: str | None, count: int) -> str | None:
+        """Of the ids on record in a region, the ``count``-th with ``after < id <= until``, if any.
+
+        The ids of images home had when last looked, or of the replicas thought to be there.
+        """
+
     def present_images(self, after: str, until: str | None) -> list[ImageRecord]:
         """The images home had when last looked, with ``after < id <= until``."""
 
@@ -212,6 +218,9 @@ class Baselines(Protocol):
         """The images home is on record not to have, with ``after < id <= until``, if any region
         may still have a replica.
         """
+
+    def count_findings(self, region: str) -> dict[FindingKind, int]:
+        """How many there are, by kind; kinds of which there are none are left out."""
 
     def known(self, region: str) -> int:
         """How many images home has, or how many replicas a region; for proportions."""

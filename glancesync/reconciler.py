@@ -16,7 +16,7 @@ import collections
 import dataclasses
 import datetime
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from glancesync.counts import Count, Counter
 from glancesync.errors import LeaseLost, Refused
@@ -63,6 +63,7 @@ class AuditSettings:
     audit_interval: float = 86400.0
     guard_images: int = 10  # deletions in one audit that need no human, ...
     guard_percent: float = 5.0  # ... or this share of what is known, if that is more
+    batch: int = 1000  # records compared at a time, however few images a region lists (P7)
 
 
 @dataclasses.dataclass
@@ -181,15 +182,18 @@ class Reconciler:
         try:
             for images, upto in listing(service, audit.marker):
                 self._heard(task.region, None)
-                _still_ours(task, lost)
-                seen = self._compare(task, service, images, audit.marker or "", upto)
-                audit = dataclasses.replace(
-                    audit,
-                    marker=upto,
-                    seen=audit.seen + len(images),
-                    drifted=audit.drifted + seen.drifted,
-                    missing=audit.missing + seen.missing,
-                )
+                for part, after, to in self._parts(task.region, images, audit.marker or "", upto):
+                    _still_ours(task, lost)
+                    seen = self._compare(task, service, part, after, to)
+                    audit = dataclasses.replace(
+                        audit,
+                        seen=audit.seen + len(part),
+                        drifted=audit.drifted + seen.drifted,
+                        missing=audit.missing + seen.missing,
+                    )
+                    if to != upto:  # no place to go on from: the region may have no such image
+                        self._queue.commit(task, _changes(seen))
+                audit = dataclasses.replace(audit, marker=upto)
                 if upto is not None:
                     self._queue.commit(task, _changes(seen, audit))
         except Refused as error:
@@ -200,6 +204,20 @@ class Reconciler:
             return Changes(audit=audit), self._again(self._settings.watch_interval, str(error))
         self._queue.commit(task, _changes(seen, audit))
         return self._finish(task, audit)
+
+    def _parts(
+        self, region: str, images: Sequence[Image], after: str, upto: str | None
+    ) -> Iterator[tuple[Sequence[Image], str, str | None]]:
+        """What is listed between two ids in parts, none of which concerns too many records.
+
+        Each with the ids it is between. A list may leave out any number of them.
+        """
+        batch = self._settings.batch
+        while (to := self._baselines.nth(region, after, upto, batch)) not in (None, upto):
+            assert to is not None  # noqa: S101 - for the type checker
+            yield [one for one in images if one.id <= to], after, to
+            images, after = [one for one in images if one.id > to], to
+        yield images, after, upto
 
     def _compare(
         self,
@@ -243,10 +261,11 @@ class Reconciler:
 
     def _finish(self, task: Task, audit: Audit) -> tuple[Changes, Outcome]:
         """The listing is complete: act on what was kept back, or hold it for a human."""
-        kept = self._baselines.findings(task.region, DELETING)
-        corrupt = sum(finding.what is FindingKind.CORRUPT for finding in kept)
+        found = self._baselines.count_findings(task.region)
+        deletions = sum(found.get(kind, 0) for kind in DELETING)
+        corrupt = found.get(FindingKind.CORRUPT, 0)
         mismatches = (Count(Counter.MISMATCHES, task.region, amount=corrupt),)
-        why = self._guard(audit, len(kept))
+        why = self._guard(audit, deletions)
         said = (
             f"{audit.seen} images in the region, {audit.drifted} differed, {audit.missing} missing"
         )
@@ -255,16 +274,16 @@ class Reconciler:
             marker=None,
             finished_at=audit.started_at,
             strategy=self._strategy.name,
-            held=len(kept) if why else 0,
+            held=deletions if why else 0,
         )
         if why:
-            said += f"; {len(kept)} deletions are held until somebody releases them: {why}"
+            said += f"; {deletions} deletions are held until somebody releases them: {why}"
             LOG.error("audit of %s: %s", task.region, said)
             notes = (Note("held", said, task.region),)
             changes = Changes(audit=audit, notes=notes, counts=mismatches)
             return changes, self._again(self._settings.audit_interval, said)
         seen = _Seen(task.region)
-        for finding in kept:
+        for finding in self._baselines.findings(task.region, DELETING):
             if finding.what is FindingKind.GONE:
                 # As if a hint had come: the image task may now find that it is gone.
                 why = "home no longer lists it"

@@ -121,7 +121,26 @@ def findings(
     return [rows.finding(row) for row in connection.execute(query)]
 
 
+def count_findings(connection: sa.Connection, region: str) -> dict[FindingKind, int]:
+    query = sa.select(f.c.what, sa.func.count()).where(f.c.region == region).group_by(f.c.what)
+    return {FindingKind(what): count for what, count in connection.execute(query)}
+
+
 # -- what regions are compared with ---------------------------------------------------------------
+
+
+def nth(
+    connection: sa.Connection, region: str, after: str, until: str | None, count: int
+) -> str | None:
+    column, of_region = (
+        (i.c.image_id, i.c.present)
+        if _is_home(connection, region)
+        else (r.c.replica_id, sa.and_(_HERE, r.c.region == region))
+    )
+    query = sa.select(column).where(of_region, column > after).order_by(column)
+    if until is not None:
+        query = query.where(column <= until)
+    return connection.execute(query.offset(count - 1).limit(1)).scalar()
 
 
 def present_images(connection: sa.Connection, after: str, until: str | None) -> list[ImageRecord]:
@@ -184,10 +203,13 @@ def placed_as(connection: sa.Connection, region: str, replica_ids: Collection[st
 
 
 def known(connection: sa.Connection, region: str) -> int:
-    home = connection.execute(sa.select(g.c.home).where(g.c.name == region)).scalar()
     query = (
         sa.select(sa.func.count()).select_from(i).where(i.c.present)
-        if home
+        if _is_home(connection, region)
         else sa.select(sa.func.count()).select_from(r).where(r.c.region == region, _HERE)
     )
     return int(connection.execute(query).scalar_one())
+
+
+def _is_home(connection: sa.Connection, region: str) -> bool:
+    return bool(connection.execute(sa.select(g.c.home).where(g.c.name == region)).scalar())

@@ -269,6 +269,11 @@ class Journal:
             return audits.get(connection, region)
 
     @retried
+    def nth(self, region: str, after: str, until: str | None, count: int) -> str | None:
+        with self.database.read() as connection:
+            return audits.nth(connection, region, after, until, count)
+
+    @retried
     def present_images(self, after: str, until: str | None) -> list[ImageRecord]:
         with self.database.read() as connection:
             return audits.present_images(connection, after, until)
@@ -309,6 +314,11 @@ class Journal:
     ) -> list[Finding]:
         with self.database.read() as connection:
             return audits.findings(connection, region=region, kinds=kinds)
+
+    @retried
+    def count_findings(self, region: str) -> dict[FindingKind, int]:
+        with self.database.read() as connection:
+            return audits.count_findings(connection, region)
 
     @retried
     def known(self, region: str) -> int:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``interfaces.Baselines``: how far audits are, what they found, and what they compare with."""
 
+import collections
 import dataclasses
 import threading
 from collections.abc import Iterable
@@ -120,6 +121,9 @@ def test_findings_are_kept_once_and_forgotten_by_kind(journal: Journal, task: Ta
     ]
     assert all(f.found_at == pytest.approx(journal.database.now(), abs=10) for f in kept)
     assert [f.what for f in journal.findings("A", {GONE})] == [GONE]
+    counts = collections.Counter(f.what for f in journal.findings("A"))
+    assert journal.count_findings("A") == counts
+    assert journal.count_findings("nowhere") == {}
 
     journal.commit(task, Changes(settled=frozenset({GONE, CORRUPT})))
     assert {f.what for f in journal.findings("A")} == {ADOPTABLE}
@@ -139,6 +143,9 @@ def test_images_between_two_ids_as_python_orders_them(journal: Journal, task: Ta
     assert [one.image_id for one in journal.present_images("", None)] == ids
     assert [one.image_id for one in journal.present_images(ids[2], ids[5])] == ids[3:6]
     assert journal.present_images(ids[-1], None) == []
+    home = next(region.name for region in journal.regions() if region.home)
+    assert [journal.nth(home, "", None, n) for n in (1, 8, 9)] == [ids[0], ids[7], None]
+    assert [journal.nth(home, ids[2], ids[5], n) for n in (1, 3, 4)] == [ids[3], ids[5], None]
     by_id = journal.images_by_id([*ids, image_id("nobody")])
     assert sorted(by_id) == ids
     assert journal.images_by_id([]) == {}
@@ -175,6 +182,9 @@ def test_replicas_thought_to_be_there(journal: Journal, task: Task) -> None:
     assert placed[0].replica.made
     between = journal.placed("A", image_id("1"), image_id("a"))
     assert [one.replica.replica_id for one in between] == [image_id("B"), image_id("a")]
+    nth = [journal.nth("A", image_id("1"), image_id("a"), n) for n in (1, 2, 3)]
+    assert nth == [image_id("B"), image_id("a"), None]
+    assert journal.nth("A", "", None, 1) == image_id("0")
     named = journal.placed_as("A", [image_id(name) for name in "0def"])
     assert [one.image.image_id for one in named] == [image_id("g"), image_id("d")]
     assert journal.placed_as("A", []) == []

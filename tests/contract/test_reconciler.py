@@ -4,7 +4,7 @@
 import dataclasses
 import datetime
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from glancesync.errors import LeaseLost, Refused, Throttled, Transient
-from glancesync.interfaces import Ask, Changes, ImageService
+from glancesync.interfaces import Ask, Changes, ImageService, Placed
 from glancesync.journal import queue
 from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
@@ -22,6 +22,7 @@ from glancesync.model import (
     Again,
     Audit,
     Done,
+    Finding,
     ImageRecord,
     Outcome,
     Priority,
@@ -269,6 +270,56 @@ def test_nothing_is_asked_for_while_synchronization_is_off(world: World) -> None
             assert "off" in outcome.result
     assert world.asked() == set()
     assert not any(glance.asked for glance in world.glances.values())
+
+
+class Counting(Journal):
+    """Notes how much each transaction of a task writes, and how many records each read brings."""
+
+    wrote = 0
+    read = 0
+
+    def commit(self, task: Task, changes: Changes, outcome: Outcome | None = None) -> None:
+        self.wrote = max(self.wrote, len(changes.asks), len(changes.findings), len(changes.notes))
+        super().commit(task, changes, outcome)
+
+    def present_images(self, after: str, until: str | None) -> list[ImageRecord]:
+        found = super().present_images(after, until)
+        self.read = max(self.read, len(found))
+        return found
+
+    def placed(self, region: str, after: str, until: str | None) -> list[Placed]:
+        found = super().placed(region, after, until)
+        self.read = max(self.read, len(found))
+        return found
+
+    def findings(self, region: str, kinds: Collection[FindingKind] = ()) -> list[Finding]:
+        found = super().findings(region, kinds)
+        self.read = max(self.read, len(found))
+        return found
+
+
+@pytest.mark.parametrize("region", [HOME, REGION])
+@pytest.mark.parametrize("left", [(), (1,), (4,), (3, 6), (7,)], ids=str)
+def test_what_a_list_leaves_out_is_looked_at_bit_by_bit(
+    world: World, region: str, left: tuple[int, ...]
+) -> None:
+    """P7: as when a region lost its images."""
+    world.settings = dataclasses.replace(world.settings, batch=3)
+    world.in_sync(*range(1, 8))
+    theirs = world.glances[region].images
+    for number in {*range(1, 8)} - {*left}:
+        del theirs[image_id(number)]
+    world.journal = counting = Counting(world.journal.database)
+    audit = world.audit(region)
+    assert (audit.seen, audit.missing) == (len(left), 7 - len(left))
+    assert max(counting.read, counting.wrote) == 3
+    missing = {number for number in range(1, 8) if number not in left}
+    if region == HOME:
+        assert audit.held == len(missing)
+        found = world.journal.findings(HOME, frozenset(FindingKind))
+        assert {one.image_id for one in found} == {image_id(number) for number in missing}
+    else:
+        assert world.asked() == {("replica", number, REGION) for number in missing}
 
 
 # -- what may end in a deletion -------------------------------------------------------------------
