@@ -170,7 +170,11 @@ class Breakage:
         """Somebody changes a replica behind our back."""
         watcher, replicas = self._stage.watcher, []
         with contextlib.suppress(exceptions.ClientException):  # it may be down
-            replicas = [image for image in watcher.images(region) if watcher.is_right(image)]
+            replicas = [
+                image
+                for image in watcher.images(region)
+                if "origin" in image and watcher.is_right(image)
+            ]
         if not replicas:
             yield "there is no replica"
             return
