@@ -2,6 +2,7 @@
 """``interfaces.Queue``: durable tasks with leases, the same on every database."""
 
 import collections
+import dataclasses
 import os
 import pathlib
 import signal
@@ -373,6 +374,29 @@ def test_renewing_prolongs_what_is_still_held(journal: Journal) -> None:
     assert after is not None
     assert after.lease_until is not None
     assert after.lease_until > journal.database.now() + 900
+
+
+def test_however_many_are_renewed_at_once(journal: Journal) -> None:
+    """A handful of round trips, as other transactions wait meanwhile."""
+    journal.ask([replica_ask("A", image_id) for image_id in ids(300)], "test")
+    tasks = [claim_one(journal, lease=10) for _ in range(300)]
+    statements: list[str] = []
+
+    @sa.event.listens_for(journal.database.engine, "before_cursor_execute")
+    def count(connection: object, cursor: object, statement: str, *more: object) -> None:
+        statements.append(statement)
+
+    other = dataclasses.replace(tasks[1], lease_token=tasks[0].lease_token)
+    assert journal.renew([tasks[0], other, *tasks[2:]], lease=1000) == {
+        task.id for task in tasks if task is not tasks[1]
+    }
+    assert len(statements) < 10
+    assert journal.renew([], lease=1000) == set()
+    found = {task.id: task for task in journal.list_tasks(limit=300)}
+    soon = journal.database.now() + 900
+    late = [number for number, task in found.items() if (task.lease_until or 0) > soon]
+    assert len(late) == 299
+    assert tasks[1].id not in late
 
 
 def test_a_lease_that_ended_but_was_not_rescued_can_be_renewed(journal: Journal) -> None:
