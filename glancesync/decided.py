@@ -84,6 +84,9 @@ class Stepping(Replication):
             return self._stale("home's image is not what it was")
         return super()._run(home)
 
+    def _undecided(self) -> tuple[Changes, Outcome]:
+        return self._stale("home does not have the image, and it is not on record that it is gone")
+
     def _instead(
         self, desired: Image | None, observed: Image | None, actions: Sequence[Action]
     ) -> tuple[Changes, Outcome] | None:

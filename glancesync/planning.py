@@ -166,7 +166,9 @@ class Planning:
         after = ""
         for images, upto in listing(home, None):
             full = with_members(home, images)
-            homes = {one.id: full[one.id] or home.get(one.id) for one in images}
+            looked = {one.id: full[one.id] or home.get(one.id) for one in images}
+            # One that is not there any more may be gone: an audit says so, not a plan (P4).
+            homes = {image_id: image for image_id, image in looked.items() if image is not None}
             gone = {record.image_id for record in self._baselines.gone(after, upto)}
             yield self._page({**dict.fromkeys(gone - homes.keys()), **homes})
             after = upto or ""

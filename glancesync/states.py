@@ -148,7 +148,7 @@ class PlanState(enum.StrEnum):
     READY = "ready"  #: may be applied
     APPLYING = "applying"  #: its steps are being asked for
     APPLIED = "applied"  #: all its steps were asked for; each has a state of its own
-    FAILED = "failed"  #: it can't be made
+    FAILED = "failed"  #: it can't be made, or its task was ended by hand
 
 
 class StepState(enum.StrEnum):

@@ -455,7 +455,10 @@ class Journal:
             changed = queue.cancel(connection, task_id, _CANCELLED)
             if changed:
                 task = self._note_task(connection, task_id, _CANCELLED, actor)
-                replicas.abandon(connection, task.image_id, task.region, _CANCELLED)
+                if task.kind is TaskKind.PLAN:
+                    plans.abandon(connection, int(task.image_id), _CANCELLED)
+                else:
+                    replicas.abandon(connection, task.image_id, task.region, _CANCELLED)
         return changed
 
     def _note_task(self, connection: Any, task_id: int, what: str, actor: Actor) -> Task:

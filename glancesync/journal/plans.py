@@ -235,6 +235,16 @@ def _stale(connection: sa.Connection, plan_id: int) -> str | None:
     return f"plan {plan_id} went stale: {'; '.join(named)}{more}; make a new one"
 
 
+def abandon(connection: sa.Connection, plan_id: int, why: str) -> None:
+    """Say of a plan that is not ready, or not quite applied, that nobody works on it any more."""
+    unfinished = [PlanState.PLANNING.value, PlanState.APPLYING.value]
+    connection.execute(
+        sa.update(p)
+        .where(p.c.id == plan_id, p.c.state.in_(unfinished))
+        .values(state=PlanState.FAILED.value, reason=why)
+    )
+
+
 # -- what tasks write, in their transaction --------------------------------------------------------
 
 

@@ -261,6 +261,48 @@ def test_a_plan_is_begun_anew_while_home_can_not_be_read(estate: Estate) -> None
     assert (ready.state, ready.reason) == (PlanState.READY, None)
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_what_home_loses_while_it_is_looked_at_is_left_to_others(
+    estate: Estate, known: bool
+) -> None:
+    """A 404 does not prove that it is gone, nor does a plan say so before anybody else."""
+    estate.add(1, HOME, NEAR, visibility="shared")
+    estate.add(2, HOME)
+    if known:
+        estate.made(1)
+    home = estate.glances[HOME]
+
+    def lose(method: str, path: str) -> None:
+        if path.endswith("/members"):
+            home.images.pop(image_id(1), None)
+            home.members.pop(image_id(1), None)
+
+    home.says = lose
+    plan = estate.plan()
+    assert plan.state is PlanState.READY
+    assert [step.image_id for step in estate.steps(plan)] == [image_id(2)]
+
+
+@pytest.mark.parametrize("applied", [False, True])
+def test_a_plan_whose_task_is_cancelled_says_so(estate: Estate, applied: bool) -> None:
+    estate.add(1, HOME)
+    if applied:
+        number = estate.plan().id
+        assert estate.journal.plans.apply(number, HUMAN) is None
+    else:
+        number = estate.journal.plans.create((NEAR,), None, HUMAN).id
+    (task,) = estate.journal.list_tasks(kinds={TaskKind.PLAN})
+    estate.journal.cancel_task(task.id, HUMAN)
+    estate.work()
+    plan = estate.journal.plans.get(number)
+    assert plan is not None
+    assert (plan.state, plan.reason) == (PlanState.FAILED, "cancelled by hand")
+    assert [step.state for step in estate.steps(plan)] == [StepState.PLANNED] * applied
+    why_not = estate.journal.plans.apply(number, HUMAN)
+    assert why_not is not None
+    assert "cancelled by hand" in why_not
+
+
 def test_a_plan_of_one_image(estate: Estate) -> None:
     estate.add(1, HOME)
     one = estate.add(2, HOME)
@@ -379,6 +421,23 @@ def test_a_plan_is_applied_once(estate: Estate) -> None:
     estate.apply(plan)
     said = estate.journal.plans.apply(plan.id, HUMAN)
     assert said == f"plan {plan.id} was applied already; make a new one to see what is left"
+
+
+def test_what_is_not_on_record_as_gone_any_more_is_not_deleted(estate: Estate) -> None:
+    estate.add(1, HOME, NEAR)
+    estate.made(1)
+    gone = estate.glances[HOME].images.pop(image_id(1))
+    i = schema.image
+    with estate.journal.database.write() as connection:
+        there = connection.execute(sa.select(i.c.fingerprint)).scalar_one()
+        values = {"present": False, "fingerprint": "absent"}
+        connection.execute(sa.update(i).values(values))
+    plan = estate.plan()
+    assert [step.actions for step in estate.steps(plan)] == [("delete",)]
+    with estate.journal.database.write() as connection:  # home had it again, for a while
+        connection.execute(sa.update(i).values(present=True, fingerprint=there, changed_at=0.0))
+    (step,) = estate.apply(plan)
+    assert (step.state, gone["id"] in estate.glances[NEAR].images) == (StepState.STALE, True)
 
 
 def test_of_many_who_apply_it_at_once_one_does(estate: Estate) -> None:
