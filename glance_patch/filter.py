@@ -53,7 +53,7 @@ def _install(conf: cfg.ConfigOpts) -> None:
         wrap_gateway(Gateway, sender.from_conf(conf).offer)
 
 
-def wrap_gateway(gateway: Any, offer: Callable[[str, dict[str, Any]], None]) -> None:
+def wrap_gateway(gateway: Any, offer: Callable[[str, dict[str, Any], bool], None]) -> None:
     """Let ``gateway``'s repositories say through ``offer`` which image they changed."""
     from glance_patch import proxy
 

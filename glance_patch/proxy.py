@@ -16,7 +16,7 @@ import glance.domain.proxy
 
 LOG = logging.getLogger(__name__)
 
-Offer = Callable[[str, dict[str, Any]], None]
+Offer = Callable[[str, dict[str, Any], bool], None]
 
 
 def actor_of(context: Any) -> dict[str, Any]:
@@ -36,9 +36,9 @@ class Teller:
         self._offer = offer
         self.failures = 0
 
-    def __call__(self, image: Any, context: Any) -> None:
+    def __call__(self, image: Any, context: Any, removed: bool = False) -> None:
         try:
-            self._offer(image.image_id, actor_of(context))
+            self._offer(image.image_id, actor_of(context), removed)
         except Exception:
             self.failures += 1
             if self.failures == 1:
@@ -65,7 +65,7 @@ class ImageRepoProxy(glance.domain.proxy.Repo):  # type: ignore[misc]
 
     def remove(self, item: Any) -> Any:
         result = super().remove(item)
-        self._tell(item, self._context)
+        self._tell(item, self._context, removed=True)
         return result
 
     # The atomic property methods need no hint: Glance uses them only for the lock of an import

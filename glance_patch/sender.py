@@ -52,6 +52,8 @@ class Hint(NamedTuple):
     """who asked for the latest change"""
     merged: int
     """how many changes this hint stands for"""
+    removed: bool
+    """whether one of them removed the image"""
 
 
 class Sender:
@@ -91,14 +93,15 @@ class Sender:
         self._told_of_drops = False
         self._told_of_refusal = False
 
-    def offer(self, image_id: str, actor: dict[str, Any]) -> None:
-        """Note that an image changed. Takes microseconds, does no I/O."""
+    def offer(self, image_id: str, actor: dict[str, Any], removed: bool = False) -> None:
+        """Note that an image changed, or is gone. Takes microseconds, does no I/O."""
         with self._lock:
             known = self._hints.get(image_id)
             if known is None and len(self._hints) >= self._queue_size:
                 self._dropped += 1
             else:
-                self._hints[image_id] = Hint(actor, known.merged + 1 if known else 1)
+                before = known or Hint({}, 0, False)
+                self._hints[image_id] = Hint(actor, before.merged + 1, before.removed or removed)
             # A WSGI server that forks after loading Glance leaves the thread in its parent.
             if self._pid != os.getpid() or self._thread is None or not self._thread.is_alive():
                 self._start()
@@ -116,10 +119,7 @@ class Sender:
             if not sent:
                 self._gathered.clear()
                 return None
-        events = [
-            {"image_id": image_id, "actor": hint.actor, "merged": hint.merged}
-            for image_id, hint in sent.items()
-        ]
+        events = [{"image_id": image_id, **hint._asdict()} for image_id, hint in sent.items()]
         try:
             self._post({"events": events, "dropped": dropped})
         except RefusedError as exc:

@@ -162,7 +162,8 @@ class Executor:
         old = self._replicas.image(task.image_id)
         if image is None and old is None:
             return Changes(), Done("home has no such image")
-        if image is None and old and old.present and task.priority > Priority.HINT:
+        witnessed = task.removed or task.priority <= Priority.USER
+        if image is None and old and old.present and not witnessed:
             # Only an audit, which sees how much is missing, may tell this from a loss (P4).
             return Changes(), Done("home no longer has it, yet nobody said so: the audit decides")
         record = observed(task.image_id, image, old)

@@ -67,6 +67,7 @@ class Ask:
     urgent: bool = False  # due now, also in the middle of a backoff
     force: bool = False
     verify: bool = False
+    removed: bool = False
     since: float | None = None  # when it was first wanted; now, unless told
     decision: Decision | None = None
 

@@ -58,6 +58,7 @@ class Hint:
     image_id: str
     actor: Actor = Actor()
     merged: int = 1  # how many changes the sender merged into this hint
+    removed: bool = False  # one of them removed it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,6 +222,7 @@ class Task:
     attempt: int  # failed attempts since the last success
     force: bool
     verify: bool  # read the bytes in the region, don't believe its hash
+    removed: bool  # somebody saw home's image being removed, or an audit found it gone
     decision: Decision | None  # comes first; with nothing else asked for, the task ends with it
     due_at: float
     since: float  # from when on somebody waits for it

@@ -83,11 +83,13 @@ class _Seen:
         image_id: str,
         region: str,
         why: str,
-        priority: int = Priority.AUDIT,
+        *,
+        gone: bool = False,
     ) -> None:
         """Have the image or replica looked at; ``why`` goes into the event log."""
         where = region if kind is TaskKind.REPLICA else ""
-        self.asks.append(Ask(kind, image_id, where, priority=priority))
+        priority = Priority.HINT if gone else Priority.AUDIT
+        self.asks.append(Ask(kind, image_id, where, priority=priority, removed=gone))
         self.notes.append(Note("audit", why, region, image_id))
 
     def counts(self) -> tuple[Count, ...]:
@@ -285,9 +287,9 @@ class Reconciler:
         seen = _Seen(task.region)
         for finding in self._baselines.findings(task.region, DELETING):
             if finding.what is FindingKind.GONE:
-                # As if a hint had come: the image task may now find that it is gone.
+                # As if a user had removed it: the image task may now find that it is gone.
                 why = "home no longer lists it"
-                seen.ask(TaskKind.IMAGE, finding.image_id, task.region, why, Priority.HINT)
+                seen.ask(TaskKind.IMAGE, finding.image_id, task.region, why, gone=True)
             else:
                 seen.ask(TaskKind.REPLICA, finding.image_id, task.region, finding.detail)
         seen.notes.append(Note("audit", said, task.region))

@@ -86,6 +86,7 @@ def task(one: Task) -> dict[str, Any]:
         "attempt": one.attempt,
         "force": one.force,
         "verify": one.verify,
+        "removed": one.removed,
         "decision": None if one.decision is None else str(one.decision),
         "due_at": moment(one.due_at),
         "since": moment(one.since),

@@ -84,6 +84,7 @@ def task_of(finding: Finding, actor: Actor) -> Ask:
         "" if gone else finding.region,
         actor=actor,
         urgent=True,
+        removed=gone,
     )
 
 

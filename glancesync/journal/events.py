@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import sqlalchemy as sa
 
@@ -40,12 +40,19 @@ def add_hints(connection: sa.Connection, hints: Iterable[Hint]) -> None:
                 "image_id": hint.image_id,
                 "region": "",
                 "what": "hint",
-                "detail": f"{hint.merged} changes" if hint.merged > 1 else "",
+                "detail": ", ".join(_words(hint)),
                 "actor": rows.actor_text(hint.actor),
             }
             for hint in hints
         ],
     )
+
+
+def _words(hint: Hint) -> Iterator[str]:
+    if hint.merged > 1:
+        yield f"{hint.merged} changes"
+    if hint.removed:
+        yield "removed"
 
 
 def about(

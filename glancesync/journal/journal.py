@@ -76,7 +76,13 @@ class Journal:
             queue.ask(
                 connection,
                 [
-                    Ask(TaskKind.IMAGE, hint.image_id, actor=hint.actor, count=hint.merged)
+                    Ask(
+                        TaskKind.IMAGE,
+                        hint.image_id,
+                        actor=hint.actor,
+                        count=hint.merged,
+                        removed=hint.removed,
+                    )
                     for hint in hints
                 ],
             )

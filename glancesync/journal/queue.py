@@ -50,6 +50,7 @@ def ask(connection: sa.Connection, asks: Collection[Ask]) -> None:
                 urgent=before.urgent or one.urgent,
                 force=before.force or one.force,
                 verify=before.verify or one.verify,
+                removed=before.removed or one.removed,
                 since=min((s for s in (before.since, one.since) if s is not None), default=None),
             )
         merged[name] = one
@@ -71,6 +72,7 @@ def ask(connection: sa.Connection, asks: Collection[Ask]) -> None:
             "attempt": 0,
             "force": one.force,
             "verify": one.verify,
+            "removed": one.removed,
             "decision": None if one.decision is None else str(one.decision),
             "due_at": at,
             "since": at if one.since is None else one.since,
@@ -119,6 +121,7 @@ def _upsert(dialect: str, *, urgent: bool) -> sa.Insert:
             ),
             ("force", sa.or_(t.c.force, new.force)),
             ("verify", sa.or_(t.c.verify, new.verify)),
+            ("removed", sa.or_(t.c.removed, new.removed)),
             # Whose decision it is must not get lost in the wishes of others.
             ("actor", sa.case((t.c.decision.is_not(None), t.c.actor), else_=new.actor)),
             ("decision", sa.func.coalesce(t.c.decision, new.decision)),

@@ -146,6 +146,9 @@ task = _table(
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("force", sa.Boolean(create_constraint=False), nullable=False),
     sa.Column("verify", sa.Boolean(create_constraint=False), nullable=False),
+    sa.Column(
+        "removed", sa.Boolean(create_constraint=False), nullable=False, server_default=sa.false()
+    ),
     sa.Column("decision", sa.String(64)),
     sa.Column("due_at", Time, nullable=False),
     # What claims are ordered by: see model.Priority.

@@ -166,7 +166,7 @@ def test_a_deletion_that_was_told_of_is_followed_and_its_cause_is_on_record(
     estate.fill(FEW)
     gone = estate.ids[0]
     del estate.glances[HOME].images[gone]
-    estate.journal.hint([Hint(gone, USER)])
+    estate.journal.hint([Hint(gone, USER, removed=True)])
     estate.work()
     for region in REGIONS:
         assert estate.glances[region].deleted == [gone]
@@ -269,6 +269,29 @@ def test_what_was_queued_when_home_lost_its_images_deletes_nothing(estate: Estat
     replica = estate.journal.replica(estate.ids[0], "West")
     assert replica is not None
     assert "says whether it is gone" in (replica.last_error or "")
+
+
+def test_hints_that_waited_when_home_lost_its_images_delete_nothing(estate: Estate) -> None:
+    """They say that the images changed, not that anybody removed them."""
+    estate.fill(MANY)
+    estate.journal.hint([Hint(image_id, USER) for image_id in estate.ids])
+    restored_empty(estate.glances[HOME])
+    estate.work()
+    assert estate.whole()
+    assert estate.journal.known(HOME) == MANY
+    assert estate.audited().held == MANY
+
+
+def test_a_removal_that_was_told_of_before_a_change_counts(estate: Estate) -> None:
+    """Hints of two Glance processes may come in any order."""
+    estate.fill(FEW)
+    gone = estate.ids[0]
+    estate.journal.hint([Hint(gone, USER, removed=True)])
+    estate.journal.hint([Hint(gone, USER)])
+    forget(estate, [gone])
+    estate.work()
+    for region in REGIONS:
+        assert estate.glances[region].deleted == [gone]
 
 
 def test_a_deletion_found_by_a_replica_task_waits_for_the_audit_only(estate: Estate) -> None:
@@ -376,7 +399,7 @@ def test_a_region_keeps_what_its_delete_mode_says(estate: Estate) -> None:
     estate.journal.update_region("West", {"delete_mode": "hide"})
     gone = estate.ids[0]
     del estate.glances[HOME].images[gone]
-    estate.journal.hint([Hint(gone, USER)])
+    estate.journal.hint([Hint(gone, USER, removed=True)])
     estate.work()
     assert estate.whole()
     east, west = estate.journal.replicas_of(gone)
@@ -404,7 +427,7 @@ def test_what_we_did_not_make_is_left_in_every_mode(estate: Estate) -> None:
     estate.journal.commit(task, Changes(replica=adopted), Done("adopted"))
     estate.journal.update_region("West", {"delete_mode": "deactivate"})
     del estate.glances[HOME].images[gone]
-    estate.journal.hint([Hint(gone, USER)])
+    estate.journal.hint([Hint(gone, USER, removed=True)])
     estate.work()
     assert estate.glances["West"].images[gone] == private(gone)
     [_, west] = estate.journal.replicas_of(gone)
@@ -422,14 +445,14 @@ def test_nothing_is_done_before_the_grace_period_is_over(estate: Estate) -> None
     estate.settings = dataclasses.replace(estate.settings, delete_grace=3600.0)
     gone = estate.ids[0]
     del estate.glances[HOME].images[gone]
-    estate.journal.hint([Hint(gone, USER)])
+    estate.journal.hint([Hint(gone, USER, removed=True)])
     estate.work()
     record = estate.journal.image(gone)
     east, west = estate.journal.replicas_of(gone)
     assert record is not None
     assert east.state is west.state is ReplicaState.EXPIRING
     assert east.expires_at == pytest.approx(record.changed_at + 3600)
-    estate.journal.hint([Hint(gone, USER)])
+    estate.journal.hint([Hint(gone, USER, removed=True)])
     estate.work()
     assert estate.whole(), "another hint does not end it"
     assert estate.states(gone) == [ReplicaState.EXPIRING] * 2
@@ -450,7 +473,7 @@ def test_the_wish_of_before_does_not_end_a_grace_period(estate: Estate) -> None:
     ask = Ask(TaskKind.REPLICA, gone, "West", Priority.USER, ADMIN, urgent=True)
     estate.journal.ask([ask], "sync", expire=True)
     del estate.glances[HOME].images[gone]
-    estate.journal.hint([Hint(gone, USER)])
+    estate.journal.hint([Hint(gone, USER, removed=True)])
     estate.work()
     assert estate.whole()
 
@@ -460,7 +483,7 @@ def test_the_end_of_a_grace_period(estate: Estate) -> None:
     estate.settings = dataclasses.replace(estate.settings, delete_grace=1.0)
     gone = estate.ids[0]
     del estate.glances[HOME].images[gone]
-    estate.journal.hint([Hint(gone, USER)])
+    estate.journal.hint([Hint(gone, USER, removed=True)])
     estate.work()
     assert estate.whole()
 
@@ -478,7 +501,7 @@ def test_an_image_that_is_back_is_not_deleted_at_the_end_of_its_grace(estate: Es
     estate.settings = dataclasses.replace(estate.settings, delete_grace=3600.0)
     gone = estate.ids[0]
     body = estate.glances[HOME].images.pop(gone)
-    estate.journal.hint([Hint(gone, USER)])
+    estate.journal.hint([Hint(gone, USER, removed=True)])
     estate.work()
     estate.glances[HOME].images[gone] = body
     estate.audited()

@@ -74,12 +74,16 @@ def test_members(home: Home) -> None:
     home.expect(image_id, home.call("POST", members, json={"member": other}))
     accept = home.call("PUT", f"{members}/{other}", "other", json={"status": "accepted"})
     home.expect(image_id, accept, user="other")
-    home.expect(image_id, home.call("DELETE", f"{members}/{other}"))
+    answer = home.call("DELETE", f"{members}/{other}")
+    home.expect(image_id, answer)
+    assert [event["removed"] for event in home.hints(image_id, answer)] == [False]
 
 
 def test_delete(home: Home) -> None:
     image_id = home.create_active()
-    home.expect(image_id, home.call("DELETE", f"/images/{image_id}"))
+    answer = home.call("DELETE", f"/images/{image_id}")
+    home.expect(image_id, answer)
+    assert [event["removed"] for event in home.hints(image_id, answer)] == [True]
 
 
 def test_a_location_added_and_removed(home: Home) -> None:

@@ -115,20 +115,22 @@ def test_images_and_members_stay_what_glance_made_them(
             def get_member_repo(self, image, context): return Plain()
 
         told = []
-        def offer(image_id, actor):
-            told.append(image_id)
+        def offer(image_id, actor, removed):
+            told.append((image_id, removed))
             raise RuntimeError("must not reach the user")
         wrap_gateway(Gateway, offer)
         context = SimpleNamespace(user_id="u", project_id="p", roles=["r"], request_id="q")
-        for repo in (Gateway().get_repo(context), Gateway().get_member_repo(image, context)):
+        images, members = Gateway().get_repo(context), Gateway().get_member_repo(image, context)
+        for repo in (images, members):
             assert repo.get("i") is image and repo.list() == [image]
             repo.add(image)
             repo.save(image, from_state="queued")
             repo.remove(image)
-        assert told == ["i"] * 6
+        changed, removed = ("i", False), ("i", True)
+        assert told == [changed, changed, removed, changed, changed, changed]
         repo = Gateway().get_repo(context)
         repo.set_property_atomic(image, "os_glance_import_task", "t")
         repo.delete_property_atomic(image, "os_glance_import_task", "t")
-        assert told == ["i"] * 6
+        assert len(told) == 6
         """,
     )

@@ -30,6 +30,7 @@ def create(call: Call) -> Answer:
                 event["image_id"],
                 Actor.from_dict(event.get("actor") or {}),
                 int(event.get("merged", 1)),  # JSON Schema calls 2.0 an integer
+                event.get("removed", False),
             )
             for event in events
         ],

@@ -21,6 +21,7 @@ CREATE: dict[str, Any] = {
                 "properties": {
                     "image_id": IMAGE_ID,
                     "merged": {"type": "integer", "minimum": 1, "maximum": 2**31 - 1},
+                    "removed": {"type": "boolean"},
                     "actor": {
                         "type": "object",
                         "additionalProperties": False,

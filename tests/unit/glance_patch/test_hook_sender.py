@@ -27,6 +27,7 @@ from tests.hook import far_end as far
 from tests.hook.far_end import FarEnd
 
 ACTOR = {"user_id": "u", "project_id": "p", "roles": ["member"], "request_id": "req-1"}
+CHANGED = {"actor": ACTOR, "removed": False}
 
 
 @pytest.fixture
@@ -87,7 +88,7 @@ def test_wire_format(server: FarEnd, sender_to: Callable[..., Sender]) -> None:
     assert path == "/v1/events"
     assert headers["X-Auth-Token"] == "token-1"
     assert headers["Content-Type"] == "application/json"
-    assert body == {"events": [{"image_id": "a", "actor": ACTOR, "merged": 1}], "dropped": 0}
+    assert body == {"events": [{"image_id": "a", **CHANGED, "merged": 1}], "dropped": 0}
 
 
 def test_changes_of_one_image_merge_and_the_latest_actor_counts(
@@ -101,6 +102,19 @@ def test_changes_of_one_image_merge_and_the_latest_actor_counts(
     assert len(server.requests) == 1
     assert [(e["image_id"], e["merged"]) for e in server.events] == [("a", 5), ("b", 1)]
     assert server.events[0]["actor"]["request_id"] == "req-4"
+
+
+def test_a_removal_is_not_forgotten_when_changes_merge(
+    server: FarEnd, sender_to: Callable[..., Sender]
+) -> None:
+    sender = sender_to(server.url)
+    sender.offer("a", ACTOR)
+    sender.offer("a", ACTOR, removed=True)
+    sender.offer("a", ACTOR)
+    sender.offer("b", ACTOR)
+    drain(sender)
+    told = [(e["image_id"], e["merged"], e["removed"]) for e in server.events]
+    assert told == [("a", 3, True), ("b", 1, False)]
 
 
 def test_batches_are_bounded(server: FarEnd, sender_to: Callable[..., Sender]) -> None:
@@ -179,7 +193,7 @@ def test_nothing_is_lost_while_the_server_misbehaves(
     sender.offer("a", ACTOR)
     drain(sender)
     _, _, taken = server.requests[-1]
-    assert taken["events"] == [{"image_id": "a", "actor": ACTOR, "merged": 2}]
+    assert taken["events"] == [{"image_id": "a", **CHANGED, "merged": 2}]
     assert {path for path, _, _ in server.requests} == {"/v1/events"}
 
 

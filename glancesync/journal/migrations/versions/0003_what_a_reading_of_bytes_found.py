@@ -1,4 +1,4 @@
-"""What a reading of bytes found, since when regions fail, longer steps between priorities; plans
+"""Readings of bytes, outages, removals that were seen, plans; longer steps between priorities
 
 Revises: 0002
 """
@@ -32,6 +32,7 @@ def upgrade() -> None:
     add("image", sa.Column("last_error", TEXT, nullable=True))
     add("replica", sa.Column("verified_at", sa.Double(), nullable=True))
     add("region", sa.Column("failing_since", sa.Double(), nullable=True))
+    add("task", sa.Column("removed", sa.Boolean(), nullable=False, server_default=sa.false()))
     # Large images had up to 600 more. What was changed is never found by the same again.
     task = sa.table("task", sa.column("priority", sa.Integer))
     for before, after in ((60, 3600), (1800, 604800)):
