@@ -18,7 +18,7 @@ from glancesync.acting import Settings
 from glancesync.bundle import Bundle
 from glancesync.counts import Count, Counter, reason
 from glancesync.decided import kind_of
-from glancesync.errors import Corrupt, JournalUnavailable, LeaseLost, RegionError
+from glancesync.errors import Corrupt, JournalUnavailable, LeaseLost, RegionError, Throttled
 from glancesync.home import observed, read_home
 from glancesync.interfaces import (
     Ask,
@@ -124,11 +124,21 @@ class Executor:
         except JournalUnavailable:
             raise  # no failure of the task, and could not be written down
         except RegionError as error:
-            self._heard(error.region, error)
+            if self._tells(error, replication):
+                self._heard(error.region, error)
             self._fail(task, error, replication)
         except Exception as error:
             LOG.exception("task %s failed unexpectedly", task.key)
             self._fail(task, error, replication)
+
+    def _tells(self, error: RegionError, replication: Replication | None) -> bool:
+        """Whether ``error`` says how its region is.
+
+        Not if home has answered, and does not give the bytes of an image: that would count once for
+        each region which wants them, and soon nothing were done for any image.
+        """
+        of_bytes = replication is not None and replication.has_home
+        return error.region != self._services.home or not of_bytes or isinstance(error, Throttled)
 
     def _read_home(self, image_id: str) -> Image | None:
         image = read_home(self._services, image_id)

@@ -38,6 +38,8 @@ MAX_READS = 3
 class Replication(Acting):
     """The run of one replica task."""
 
+    has_home = False  # home has said whether it has the image
+
     def run(self, read_home: Callable[[], Image | None]) -> tuple[Changes, Outcome]:
         """Bring the replica to what it should be; what to record, and the outcome.
 
@@ -46,6 +48,7 @@ class Replication(Acting):
         """
         try:
             home = self._bundle.home_image(read_home)
+            self.has_home = True
             return self._run(home)
         finally:
             self._leave()

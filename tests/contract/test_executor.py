@@ -21,7 +21,7 @@ from glancesync.errors import (
     Transient,
 )
 from glancesync.executor import Executor, Flow
-from glancesync.interfaces import Ask, Changes, ImageService, Lost
+from glancesync.interfaces import Ask, Changes, ImageService, Lost, Transport
 from glancesync.journal.journal import Journal
 from glancesync.model import Actor, Again, Image, Outcome, Replica, Task
 from glancesync.placement.strategies import STRATEGIES
@@ -29,6 +29,7 @@ from glancesync.retry import RetryPolicy
 from glancesync.states import BreakerState, ReplicaState, TaskKind, TaskState
 from glancesync.transports.reading import Reading
 from glancesync.transports.settings import TransferSettings
+from glancesync.transports.upload import Upload
 from glancesync.wiring import SystemClock
 from tests.contract.listing_glance import Answer, ListingGlance, Says
 
@@ -47,6 +48,7 @@ class Bench:
         self.heard: list[tuple[str, type[RegionError] | None]] = []
         self.strategy = "ALL"
         self.lost = threading.Event()
+        self.transports: list[Transport] = []
 
     def __call__(self, region: str) -> ImageService:
         return self.glances[region].service
@@ -71,7 +73,7 @@ class Bench:
             self,
             STRATEGIES[self.strategy],
             POLICY,
-            Settings([], Reading(TransferSettings()), SystemClock()),
+            Settings(self.transports, Reading(TransferSettings()), SystemClock()),
             lambda: 0.999,
             {TaskKind.WATCH: Flow(self.watch, 60)},
             self._hear,
@@ -194,6 +196,35 @@ def test_an_answer_that_comes_before_a_failure_counts(bench: Bench) -> None:
     region = bench.journal.region("A")
     assert region is not None
     assert (region.breaker, region.failures) == (BreakerState.CLOSED, 1)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (204, {}, b""),
+        (404, {}, b"no"),
+        (500, {}, b"oops"),
+        (200, {}, b"too short"),
+        (503, {"Retry-After": "77"}, b""),
+    ],
+    ids=lambda answer: str(answer[0]),
+)
+def test_bytes_of_one_image_that_home_does_not_give_do_not_make_it_unwell(
+    bench: Bench, answer: Answer
+) -> None:
+    """All regions would fail for it at once, and nothing be done for any image for a while."""
+    bench.transports = [Upload(TransferSettings())]
+    bench.glances["A"].images[IMAGE]["status"] = "queued"
+    ours = Replica(IMAGE, "A", replica_id=IMAGE, made=True)
+    bench.journal.ask([Ask(TaskKind.REPLICA, IMAGE, "A")], "test")
+    (task,) = bench.journal.claim("me", lease=60, limit=1, regions={"A"})
+    bench.journal.commit(task, Changes(replica=ours), Again(0, "made"))
+    bench.glances[HOME].says = lambda method, path: answer if path.endswith("/file") else None
+
+    task = bench.run()
+    assert f"{HOME}: could not read image" in str(task.reason)
+    asked_for_time = answer[0] == 503
+    assert bench.heard == [(HOME, None), ("A", None), (HOME, Throttled)][: 2 + asked_for_time]
 
 
 def test_nothing_is_said_of_what_was_not_asked(bench: Bench) -> None:
