@@ -112,8 +112,8 @@ def desired_for(
 
     :param id_map: region and home ids -> their ids there
     """
-    references = [home.properties.get(name) for name in REFERENCES]
-    ids = id_map(replica.region, [one for one in references if one])
+    references = [one for name in REFERENCES if (one := home.properties.get(name))]
+    ids = id_map(replica.region, references) if references else {}
     return desired_replica(home, replica.replica_id or replica.image_id, ids)
 
 
