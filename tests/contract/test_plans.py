@@ -231,11 +231,25 @@ def test_images_that_could_be_adopted_are_offered(estate: Estate) -> None:
     assert step.actions == ("change os_hidden",)
 
 
+def test_what_is_somebodys_replica_is_not_offered(estate: Estate) -> None:
+    estate.add(1, HOME)
+    same = {name: estate.shown(1, HOME)[name] for name in ("name", "os_hash_value", "checksum")}
+    estate.add(2, HOME, **same)
+    estate.add(3, NEAR, **same)
+    estate.journal.adoptions.adopt(image_id(1), NEAR, image_id(3), HUMAN, own=False)
+    estate.work()
+    (step,) = estate.steps(estate.plan())
+    assert (step.image_id, step.actions) == (image_id(2), ("create", "copy"))
+    assert step.adoptable == ()
+
+
 def test_a_region_that_can_not_be_read_is_left_out_and_said_so(estate: Estate) -> None:
     for number in range(8):
         estate.add(number, HOME)
-    estate.glances[FAR].break_off_after = 3
+    estate.glances[FAR].break_off_after = 8  # after the first of three pages
     plan = estate.plan(NEAR, FAR, "D")
+    lists = [path for path in estate.glances[FAR].asked if path.startswith("/v2/images?")]
+    assert len(lists) == 8 + 1, "it is not asked about the third"
     assert plan.state is PlanState.READY
     assert plan.unread.keys() == {FAR, "D"}
     assert "HTTP 500" in plan.unread[FAR]
