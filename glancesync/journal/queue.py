@@ -133,9 +133,11 @@ def _upsert(dialect: str, *, urgent: bool) -> sa.Insert:
         return insert.on_duplicate_key_update(merged(insert.inserted))
     constructor = postgresql.insert if dialect == "postgresql" else sqlite.insert
     statement = constructor(t)
-    return statement.on_conflict_do_update(
+    made = statement.on_conflict_do_update(
         index_elements=["open_key"], set_=dict(merged(statement.excluded))
     )
+    # Without it SQLAlchemy sends PostgreSQL one statement for each row.
+    return made.returning(t.c.id) if dialect == "postgresql" else made
 
 
 def _spelled(state: TaskState) -> sa.ColumnElement[str]:

@@ -45,7 +45,8 @@ def _upsert(dialect: str) -> sa.Insert:
         index_elements=["counter", "region", "label"],
         set_={"amount": c.c.amount + statement.excluded.amount},
     )
-    return new
+    # Without it SQLAlchemy sends PostgreSQL one statement for each row.
+    return new.returning(c.c.amount) if dialect == "postgresql" else new
 
 
 def of_end(task: Task, changes: Changes, outcome: Outcome | None, waited: float) -> list[Count]:

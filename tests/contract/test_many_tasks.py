@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from glancesync.journal import queue, schema
@@ -77,3 +78,18 @@ def test_no_statement_of_a_worker_or_a_hint_reads_all_tasks(journal: Journal) ->
     with journal.database.read() as connection:
         found = [reads_all(connection, *one) for one in seen]
     assert not [one for one in found if one]
+
+
+def test_postgresql_is_told_of_a_batch_of_hints_at_once(journal: Journal) -> None:
+    """Not in one statement for each, with a way there and back."""
+    if journal.database.engine.dialect.name != "postgresql":
+        pytest.skip("SQLite has no way to go; PyMySQL puts many rows into one statement by itself")
+    seen: list[int] = []
+
+    def see(*said: Any) -> None:
+        _, _, _, parameters, _, many = said
+        seen.append(len(parameters) if many and isinstance(parameters, list | tuple) else 1)
+
+    sa.event.listen(journal.database.engine, "before_cursor_execute", see)
+    journal.hint([Hint(str(uuid.uuid4())) for _ in range(500)], dropped=1)
+    assert 0 < sum(seen) < 10
