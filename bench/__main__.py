@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from bench import audit, backlog, fanout, hints, memory, metadata, report, stage, upload
+from bench import audit, backlog, fanout, hints, journal, memory, metadata, report, stage, upload
 from devcloud import DevcloudError
 
 BENCHES: dict[str, Callable[[bool], report.Report]] = {
@@ -22,6 +22,7 @@ BENCHES: dict[str, Callable[[bool], report.Report]] = {
     "memory": memory.run,
     "hints": hints.run,
     "audit": audit.run,
+    "journal": journal.run,
 }
 HOOK = "hook"  # a program of its own
 
