@@ -236,7 +236,7 @@ class MariaDB(Server):
         new = not self.log.exists()
         super().start()
         if new:
-            self.execute("CREATE USER tests")
+            self.execute("CREATE USER IF NOT EXISTS tests")
             self.execute("GRANT ALL ON *.* TO tests")
 
     def stop(self, number: int = signal.SIGTERM) -> None:
@@ -260,7 +260,7 @@ SERVERS: dict[str, type[Server]] = {server.kind: server for server in (PostgreSQ
 @contextlib.contextmanager
 def served(kind: str) -> Iterator[Server]:
     """A server of *kind*, started."""
-    with tempfile.TemporaryDirectory(prefix=f"glancesync-{kind}-", dir=_scratch()) as directory:
+    with tempfile.TemporaryDirectory(prefix=f"glancesync-{kind}-", dir=scratch()) as directory:
         server = SERVERS[kind](pathlib.Path(directory))
         try:
             server.start()
@@ -269,7 +269,7 @@ def served(kind: str) -> Iterator[Server]:
             server.stop()
 
 
-def _scratch() -> str | None:
+def scratch() -> str | None:
     """Memory, if there is enough of it: making tables waits for disks more than for anything."""
     memory = "/dev/shm"
     try:
