@@ -109,16 +109,12 @@ def forget(connection: sa.Connection, region: str, kinds: Collection[FindingKind
 
 def findings(
     connection: sa.Connection,
-    *,
-    region: str | None,
+    region: str,
     kinds: Collection[FindingKind],
-    limit: int | None = None,
 ) -> list[Finding]:
-    """By region, kind and image."""
-    query = sa.select(f).where(f.c.what.in_(sorted(kinds)))
-    if region is not None:
-        query = query.where(f.c.region == region)
-    query = query.order_by(f.c.region, f.c.what, f.c.image_id, f.c.other_id).limit(limit)
+    """By kind and image."""
+    query = sa.select(f).where(f.c.region == region, f.c.what.in_(sorted(kinds)))
+    query = query.order_by(f.c.what, f.c.image_id, f.c.other_id)
     return [rows.finding(row) for row in connection.execute(query)]
 
 

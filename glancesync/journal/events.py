@@ -16,27 +16,27 @@ from glancesync.model import Actor, Event, Hint
 def add(connection: sa.Connection, image_id: str, notes: Iterable[Note], actor: Actor) -> None:
     """Append notes, about ``image_id`` unless they say otherwise."""
     text = rows.actor_text(actor)
-    for note in notes:
-        connection.execute(
-            sa.insert(e).values(
-                at=now(),
-                image_id=image_id if note.image_id is None else note.image_id,
-                region=note.region,
-                what=note.what,
-                detail=note.detail,
-                actor=text,
-            )
-        )
+    _append(
+        connection,
+        [
+            {
+                "image_id": image_id if note.image_id is None else note.image_id,
+                "region": note.region,
+                "what": note.what,
+                "detail": note.detail,
+                "actor": text,
+            }
+            for note in notes
+        ],
+    )
 
 
 def add_hints(connection: sa.Connection, hints: Iterable[Hint]) -> None:
-    """Append a line for each hint, in one statement."""
-    at = float(connection.execute(sa.select(now())).scalar_one())
-    connection.execute(
-        sa.insert(e),
+    """Append a line for each hint."""
+    _append(
+        connection,
         [
             {
-                "at": at,
                 "image_id": hint.image_id,
                 "region": "",
                 "what": "hint",
@@ -46,6 +46,15 @@ def add_hints(connection: sa.Connection, hints: Iterable[Hint]) -> None:
             for hint in hints
         ],
     )
+
+
+def _append(connection: sa.Connection, lines: list[dict[str, str]]) -> None:
+    """In one statement, however many there are."""
+    if len(lines) == 1:
+        connection.execute(sa.insert(e).values(at=now(), **lines[0]))
+    elif lines:
+        at = float(connection.execute(sa.select(now())).scalar_one())
+        connection.execute(sa.insert(e), [{"at": at, **line} for line in lines])
 
 
 def _words(hint: Hint) -> Iterator[str]:

@@ -319,7 +319,7 @@ class Journal:
         self, region: str, kinds: Collection[FindingKind] = frozenset(FindingKind)
     ) -> list[Finding]:
         with self.database.read() as connection:
-            return audits.findings(connection, region=region, kinds=kinds)
+            return audits.findings(connection, region, kinds)
 
     @retried
     def count_findings(self, region: str) -> dict[FindingKind, int]:

@@ -35,29 +35,10 @@ def key(kind: TaskKind, image_id: str, region: str = "") -> str:
 
 def ask(connection: sa.Connection, asks: Collection[Ask]) -> None:
     """Open a task for each of ``asks``, or raise ``asked`` of the one that is open."""
-    merged: dict[str, Ask] = {}
-    for one in asks:  # a statement may not touch the same row twice on every database
-        name = key(one.kind, one.image_id, one.region)
-        if one.decision is not None:
-            one = dataclasses.replace(one, count=0)
-        before = merged.get(name)
-        if before is not None:
-            one = dataclasses.replace(
-                one,
-                priority=min(before.priority, one.priority),
-                count=before.count + one.count,
-                decision=before.decision or one.decision,
-                urgent=before.urgent or one.urgent,
-                force=before.force or one.force,
-                verify=before.verify or one.verify,
-                removed=before.removed or one.removed,
-                since=min((s for s in (before.since, one.since) if s is not None), default=None),
-            )
-        merged[name] = one
-    if not merged:
+    if not asks:
         return
     # In one order for all: who locks two rows the other way round waits for us, and we for them.
-    merged = dict(sorted(merged.items()))
+    merged = dict(sorted(_merged(asks).items()))
     at = float(connection.execute(sa.select(now())).scalar_one())
     values = [
         {
@@ -88,6 +69,31 @@ def ask(connection: sa.Connection, asks: Collection[Ask]) -> None:
         connection.execute(_upsert(connection.dialect.name, urgent=False), hints)
     if urgent:
         connection.execute(_upsert(connection.dialect.name, urgent=True), urgent)
+
+
+def _merged(asks: Iterable[Ask]) -> dict[str, Ask]:
+    """One for each key: a statement may not touch the same row twice on every database."""
+    merged: dict[str, Ask] = {}
+    for one in asks:
+        name = key(one.kind, one.image_id, one.region)
+        if one.decision is not None:
+            one = dataclasses.replace(one, count=0)
+        before = merged.get(name)
+        if before is not None:
+            one = dataclasses.replace(
+                one,
+                actor=one.actor if before.decision is None else before.actor,
+                priority=min(before.priority, one.priority),
+                count=before.count + one.count,
+                decision=before.decision or one.decision,
+                urgent=before.urgent or one.urgent,
+                force=before.force or one.force,
+                verify=before.verify or one.verify,
+                removed=before.removed or one.removed,
+                since=min((s for s in (before.since, one.since) if s is not None), default=None),
+            )
+        merged[name] = one
+    return merged
 
 
 def _upsert(dialect: str, *, urgent: bool) -> sa.Insert:

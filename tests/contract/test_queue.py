@@ -697,6 +697,13 @@ def test_a_decision_while_other_work_runs_is_next(journal: Journal) -> None:
     assert claim(journal) == []
 
 
+def test_a_wish_in_the_same_call_does_not_take_the_place_of_who_decided(journal: Journal) -> None:
+    decision = replica_ask("A", actor=HUMAN, decision=ADOPT)
+    journal.ask([decision, replica_ask("A", actor=HOOK)])
+    task = only(journal)
+    assert (task.decision, task.asked, task.actor) == (ADOPT, 1, HUMAN)
+
+
 def test_a_second_decision_does_not_replace_the_first(journal: Journal) -> None:
     decide(journal)
     decide(journal, Decision(DecisionKind.OWN, OTHER))
