@@ -111,7 +111,9 @@ def transfer_settings(conf: cfg.ConfigOpts) -> TransferSettings:
 
 def catalog(conf: cfg.ConfigOpts) -> CatalogServices:
     """The Glances of the Keystone catalog; nothing is asked of Keystone yet."""
-    return CatalogServices(session(conf), conf[CREDENTIALS].interface, conf.cascading_endpoint_url)
+    return CatalogServices(
+        functools.partial(session, conf), conf[CREDENTIALS].interface, conf.cascading_endpoint_url
+    )
 
 
 def executor(conf: cfg.ConfigOpts, journal: Journal, services: CatalogServices) -> Executor:

@@ -117,7 +117,7 @@ class GlanceImages:
         self._interface = interface
         self._session = session
         hooks = session.session.hooks["response"]
-        if legible not in hooks:  # the regions share a session
+        if legible not in hooks:
             hooks.append(legible)
         self._url = unversioned(endpoint)
         self._client = glanceclient.Client("2", endpoint=self._url, session=session)

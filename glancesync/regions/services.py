@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from keystoneauth1.session import Session
 
@@ -15,13 +15,17 @@ from glancesync.regions.images import GlanceImages
 class CatalogServices:
     """The Glances that the Keystone catalog lists.
 
-    :param session: a session of the service user
+    Each has a session, and so a token, of its own: one that refuses a good token costs the others
+    nothing, also while Keystone can't give out another.
+
+    :param session: opens a session of the service user
     :param interface: public, internal or admin
     :param cascading_url: the image endpoint of the home region
     """
 
-    def __init__(self, session: Session, interface: str, cascading_url: str) -> None:
-        self._session = session
+    def __init__(self, session: Callable[[], Session], interface: str, cascading_url: str) -> None:
+        self._open = session
+        self._session = session()
         self._interface = interface
         self._cascading_url = cascading_url
         self._made: dict[str, GlanceImages] = {}
@@ -46,6 +50,6 @@ class CatalogServices:
             raise Transient(region, "the Keystone catalog lists no image endpoint for it")
         made = self._made.get(region)
         if made is None:
-            made = GlanceImages(region, self._session, endpoint, self._interface)
+            made = GlanceImages(region, self._open(), endpoint, self._interface)
             self._made[region] = made
         return made

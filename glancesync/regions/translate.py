@@ -47,6 +47,8 @@ def _answered(region: str, doing: str, error: ksa.HttpError) -> RegionError:
     response = error.response
     text = in_words(str(error.message) if response is None else response.text)
     headers = None if response is None else response.headers
+    if (error.url or "").endswith("/auth/tokens"):  # Keystone's, not the region's
+        doing += ": no token"
     return _error(region, doing, int(error.http_status or 0), text, headers)
 
 
@@ -81,11 +83,13 @@ def in_words(body: str) -> str:
 
 def _silence(text: str) -> str:
     """Why nobody answered, out of the layers of quotation in which libraries wrap it."""
-    url = re.search(r"https?://[^\s/:]+(:\d+)?", text)
-    where = f" at {url.group()}" if url else ""
+    # What a Glance was to be told may have failed at Keystone already: the last named is silent.
+    host = r"(https?://[^\s/:]+(?::\d+)?)"
+    url = re.search(f"connection to {host}", text) or re.search(host, text)
+    where = f" at {url.group(1)}" if url else ""
     known = re.search(r"(?i)connection refused|no route to host|name or service not known", text)
-    if known:
-        return f"nobody answers{where}: {known.group().lower()}"
+    if known or "ECONNREFUSED" in text:  # eventlet's word for it
+        return f"nobody answers{where}: {known.group().lower() if known else 'connection refused'}"
     if re.search(r"(?i)timed? ?out", text):
         return f"no answer{where} in time"
     return " ".join(text.split())

@@ -10,6 +10,7 @@ from typing import Any
 
 import requests
 from glanceclient import exc
+from keystoneauth1.session import Session
 from prometheus_client.parser import text_string_to_metric_families
 
 from devcloud import Cloud
@@ -32,6 +33,7 @@ class Estate:
         self.home = self.glances[cloud.home]
         self.others = [name for name in cloud.names if name != cloud.home]
         self.made: list[str] = []
+        self._sessions: dict[str, Session] = {}
         for name in cloud.names:  # learn the endpoints now, before a test sends others elsewhere
             self.read(name, str(uuid.uuid4()))
 
@@ -118,7 +120,8 @@ class Estate:
 
     def sync(self, method: str, path: str, user: str = "admin", **kwargs: Any) -> Any:
         """A request to glance-sync; the answer as (status, JSON)."""
-        response = self.cloud.session(user).request(
+        session = self._sessions.setdefault(user, self.cloud.session(user))
+        response = session.request(
             f"{self.cloud.sync_url}{path}", method, raise_exc=False, **kwargs
         )
         return response.status_code, response.json() if response.content else None

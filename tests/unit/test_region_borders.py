@@ -311,6 +311,20 @@ GLANCE_SAYS_NO = """<html>
             "no answer at http://a:1 in time",
         ),
         (
+            exc.CommunicationError(
+                "Error finding address for http://a:1/v2/images: Unable to establish connection to "
+                "http://b:2/v3/auth/tokens: Failed to establish a new connection: [Errno 111] "
+                "ECONNREFUSED"
+            ),
+            Transient,
+            "nobody answers at http://b:2: connection refused",
+        ),
+        (
+            ksa.Unauthorized("no", url="http://b:2/v3/auth/tokens"),
+            Credential,
+            "no token: HTTP 401: no",
+        ),
+        (
             exc.InvalidEndpoint("Error communicating with http://a:1/v2 Request timed out"),
             Transient,
             "no answer at http://a:1 in time",
