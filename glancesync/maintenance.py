@@ -18,11 +18,11 @@ LOG = logging.getLogger(__name__)
 class Catalog(Protocol):
     """The regions as Keystone lists them."""
 
-    endpoints: Mapping[str, str]
-    home: str
+    def look(self) -> tuple[Mapping[str, str], str]:
+        """Name -> URL, and the home's name; RegionError, ConfigurationError."""
 
-    def refresh(self) -> None:
-        """Look again; RegionError, ConfigurationError."""
+    def use(self, endpoints: Mapping[str, str], home: str) -> None:
+        """Have these regions, from now on."""
 
 
 class Record(Protocol):
@@ -98,10 +98,11 @@ class Discovery:
     def look(self) -> bool:
         """Look once; False if Keystone did not answer.
 
-        :raises ConfigurationError: the catalog does not name exactly one home
+        :raises ConfigurationError: the catalog does not name exactly one home, or names another
+            than the journal's; what was known stays in force
         """
         try:
-            self._catalog.refresh()
+            endpoints, home = self._catalog.look()
         except RegionError as error:
             if self._said is None:
                 LOG.error("%s; what was known of the regions stays in force", error)
@@ -110,12 +111,11 @@ class Discovery:
         if self._said is not None:
             LOG.info("Keystone answers again")
             self._said = None
-        new = self._record(
-            self._catalog.endpoints, self._catalog.home, first=not self._known.is_set()
-        )
+        new = self._record(endpoints, home, first=not self._known.is_set())
+        self._catalog.use(endpoints, home)
         self._known.set()
         if new:
-            LOG.info("new regions: %s (home is %s)", ", ".join(new), self._catalog.home)
+            LOG.info("new regions: %s (home is %s)", ", ".join(new), home)
         return True
 
     def keep_looking(self, interval: float, stopping: threading.Event) -> None:

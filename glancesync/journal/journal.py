@@ -214,6 +214,7 @@ class Journal:
         A new region is filled by an audit of home, which finds that its images are missing there.
 
         :param first: this process has just started; see at once what changed meanwhile
+        :raises ConfigurationError: the journal has another home; nothing is recorded
         """
         with self.database.write() as connection:
             new = regions.discovered(connection, urls, home)

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from glancesync.breaker import Breaker, unwell
-from glancesync.errors import RegionError, Throttled
+from glancesync.errors import ConfigurationError, RegionError, Throttled
 from glancesync.interfaces import Note
 from glancesync.journal import events, rows
 from glancesync.journal.database import now
@@ -34,8 +34,18 @@ def discovered(connection: sa.Connection, urls: Mapping[str, str], home: str) ->
     """Record what the catalog lists (name -> URL); return the names that are new.
 
     A region that is no longer listed is kept and shown as not present.
+
+    :raises ConfigurationError: the journal's home is listed, and is another
     """
     known = {region.name: region for region in every(connection)}
+    for region in known.values():
+        if region.home and region.name in urls and region.name != home:
+            raise ConfigurationError(
+                "[DEFAULT] cascading_endpoint_url",
+                f"is the endpoint of {home}, yet the home of this journal is {region.name}, at "
+                f"{urls[region.name]}. All that share a journal share its home; for another home "
+                "take an empty database",
+            )
     notes = [Note("found", urls[name], name) for name in sorted(urls.keys() - known.keys())]
     for name, region in known.items():
         if region.present != (name in urls):

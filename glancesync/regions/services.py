@@ -32,17 +32,20 @@ class CatalogServices:
         self.endpoints: Mapping[str, str] = {}
         self.home = ""
 
-    def refresh(self) -> None:
-        """Look at the catalog.
+    def look(self) -> tuple[Mapping[str, str], str]:
+        """What the catalog lists now, name -> URL, and the name of the home region.
 
-        :raises RegionError: Keystone does not answer; what was known stays
+        :raises RegionError: Keystone does not answer
         :raises ConfigurationError: the catalog does not name exactly one home
         """
         endpoints = image_endpoints(self._session, self._interface)
-        self.home = home_region(endpoints, self._cascading_url)
+        return endpoints, home_region(endpoints, self._cascading_url)
+
+    def use(self, endpoints: Mapping[str, str], home: str) -> None:
+        """Have these regions, from now on."""
         moved = {name for name in self._made if self.endpoints.get(name) != endpoints.get(name)}
         self._made = {name: made for name, made in self._made.items() if name not in moved}
-        self.endpoints = endpoints
+        self.endpoints, self.home = endpoints, home
 
     def __call__(self, region: str) -> ImageService:
         endpoint = self.endpoints.get(region)

@@ -7,8 +7,10 @@ How they do is in ``test_region_health.py``.
 import dataclasses
 import threading
 
+import pytest
+
 from glancesync.breaker import Breaker
-from glancesync.errors import RegionError, Transient
+from glancesync.errors import ConfigurationError, RegionError, Transient
 from glancesync.journal.journal import Journal
 from glancesync.model import Region
 from glancesync.states import TaskKind
@@ -38,6 +40,20 @@ def test_the_breaker_is_the_catalogs_and_the_operators_no_business(journal: Jour
     now = region(journal)
     assert (now.failures, now.last_error) == (ill.failures, ill.last_error)
     assert (now.url, now.delete_mode, now.enabled) == ("http://moved", "keep", False)
+
+
+def test_a_journal_has_one_home(journal: Journal) -> None:
+    """Two nodes with different homes would undo each other's work, and delete each other's images.
+
+    A home that was given another name in the catalog is still the home.
+    """
+    journal.discovered({"A": "http://a", "E": "http://e"}, "E")
+    before = journal.regions()
+    with pytest.raises(ConfigurationError, match=r"the home of this journal is E, at http://e\."):
+        journal.discovered({"A": "http://a", "E": "http://e", "F": "http://f"}, "A")
+    assert journal.regions() == before
+    journal.discovered({"A": "http://a", "renamed": "http://e"}, "renamed")
+    assert [one.name for one in journal.regions() if one.home] == ["renamed"]
 
 
 def test_what_no_database_holds_is_replaced(journal: Journal) -> None:

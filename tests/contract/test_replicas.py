@@ -237,10 +237,10 @@ def test_regions_come_go_and_come_back_with_what_the_operator_set(url: str) -> N
     journal.update_region("B", {"maintenance": True, "labels": {"city": "Köln"}})
     journal.update_region("B", {"limits": {"tasks": 2}})
 
-    assert journal.discovered({"A": "http://a", "C": "http://c"}, "C") == ["C"]
+    assert journal.discovered({"A": "http://a", "C": "http://c"}, "A") == ["C"]
     a, b, c = journal.regions()
-    assert (a.home, b.home, c.home) == (False, False, True)
-    assert (a.open, b.present, b.open) == (True, False, False)
+    assert (a.home, b.home, c.home) == (True, False, False)
+    assert (c.open, b.present, b.open) == (True, False, False)
 
     assert journal.discovered({"B": "http://new", "C": "http://c"}, "C") == []
     b = journal.region("B")  # type: ignore[assignment]
