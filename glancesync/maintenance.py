@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from glancesync.errors import ConfigurationError, JournalUnavailable, RegionError
+from glancesync.model import Node, differences
 
 LOG = logging.getLogger(__name__)
 
@@ -35,6 +37,7 @@ class Record(Protocol):
 DAY = 86400.0
 _BATCH = 1000  # rows in one transaction: some milliseconds
 _INTERVAL = 3600.0  # seconds between two purges
+_TELL = 15.0  # seconds between two signs of life
 
 
 class Purge:
@@ -76,6 +79,52 @@ class Purge:
                 LOG.warning("could not forget what ended long ago: %s", error)
             except Exception:
                 LOG.exception("could not forget what ended long ago")
+
+
+class Presence:
+    """Tells the other nodes that this one lives, and how it is set up.
+
+    :param name: of this process
+    :param settings: those that all nodes should share, as they are now
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: Callable[[], Mapping[str, str]],
+        say: Callable[[str, Mapping[str, str]], None],
+        nodes: Callable[[], Sequence[Node]],
+        leave: Callable[[str], None],
+    ) -> None:
+        self._name, self._settings = name, settings
+        self._say, self._nodes, self._leave = say, nodes, leave
+        self._said: dict[str, dict[str, list[str]]] = {}
+
+    def tell(self) -> None:
+        """Tell once, and warn if nodes turn out to differ in something they did not before."""
+        self._say(self._name, self._settings())
+        found = differences(self._nodes())
+        for option, values in found.items():
+            if option not in self._said:
+                said = ", ".join(
+                    f"{one or 'nothing'} on {' '.join(on)}" for one, on in values.items()
+                )
+                LOG.warning("nodes that share this journal differ in %s: %s", option, said)
+        self._said = found
+
+    def keep_telling(self, stopping: threading.Event) -> None:
+        """Tell every few seconds until ``stopping``, then say good-bye."""
+        pause = 0.0
+        while not stopping.wait(pause):
+            pause = _TELL
+            try:
+                self.tell()
+            except JournalUnavailable as error:
+                LOG.warning("could not tell other nodes of this one: %s", error)
+            except Exception:
+                LOG.exception("could not tell other nodes of this one")
+        with contextlib.suppress(JournalUnavailable):
+            self._leave(self._name)
 
 
 class Discovery:

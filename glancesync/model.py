@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from glancesync.states import (
@@ -445,3 +445,20 @@ class Again:
 
 
 Outcome = Done | Snooze | Retry | Again
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """A process that works on the journal. ``settings`` are those that all should share."""
+
+    name: str
+    settings: Mapping[str, str]
+
+
+def differences(nodes: Sequence[Node]) -> dict[str, dict[str, list[str]]]:
+    """Option -> value -> names of the nodes, where not all have the same."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for node in nodes:
+        for option, value in node.settings.items():
+            found.setdefault(option, {}).setdefault(value, []).append(node.name)
+    return {option: values for option, values in sorted(found.items()) if len(values) > 1}

@@ -21,7 +21,7 @@ from glancesync.errors import ConfigurationError
 from glancesync.executor import Executor, Flow
 from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
-from glancesync.maintenance import Discovery, Purge
+from glancesync.maintenance import Discovery, Presence, Purge
 from glancesync.placement.strategies import STRATEGIES
 from glancesync.planning import Planning
 from glancesync.reconciler import AuditSettings, Reconciler
@@ -42,6 +42,17 @@ _ENGINE = (
     "mysql_sql_mode",
     "mysql_wsrep_sync_wait",
     "pool_timeout",
+)
+
+
+#: What decides what a replica should be: nodes that differ in it undo each other's work.
+SHARED = (
+    "sync_strategy",
+    "preserve_properties",
+    "delete_mode",
+    "delete_grace",
+    "delete_guard_images",
+    "delete_guard_percent",
 )
 
 
@@ -190,6 +201,31 @@ def worker_settings(conf: cfg.ConfigOpts) -> WorkerSettings:
     )
 
 
+def node_name() -> str:
+    """What people know this process by."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def shared(conf: cfg.ConfigOpts) -> dict[str, str]:
+    """The settings in which all nodes should agree, as they are now."""
+    values = {name: conf[name] for name in SHARED}
+    return {
+        name: ", ".join(sorted(value)) if isinstance(value, list) else str(value)
+        for name, value in values.items()
+    }
+
+
+def presence(conf: cfg.ConfigOpts, journal: Journal) -> Presence:
+    """What tells other nodes of this one."""
+    return Presence(
+        node_name(),
+        functools.partial(shared, conf),
+        journal.say_node,
+        journal.nodes,
+        journal.leave_node,
+    )
+
+
 def engine(conf: cfg.ConfigOpts, journal: Journal, spawn: Spawn) -> Engine:
     """The workers of one process and what they need.
 
@@ -197,7 +233,7 @@ def engine(conf: cfg.ConfigOpts, journal: Journal, spawn: Spawn) -> Engine:
     """
     services = catalog(conf)
     worker = Worker(
-        f"{socket.gethostname()}:{os.getpid()}",
+        node_name(),
         journal,
         journal,
         executor(conf, journal, services).run,

@@ -83,7 +83,10 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         signal.signal(signal.SIGHUP, self._hup)
-        threads = []
+        presence = wiring.presence(self._conf, self._journal)
+        teller = functools.partial(presence.keep_telling, self._stopping)
+        threads = [threading.Thread(target=teller, daemon=True)]
+        threads[0].start()
         if self._engine is not None:
             threads += self._start_engine(self._engine)
         server = None

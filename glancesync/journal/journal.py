@@ -13,6 +13,7 @@ from glancesync.interfaces import Ask, Changes, Note, Placed
 from glancesync.journal import (
     audits,
     events,
+    nodes,
     plans,
     purge,
     queries,
@@ -32,6 +33,7 @@ from glancesync.model import (
     Finding,
     Hint,
     ImageRecord,
+    Node,
     Outcome,
     Region,
     Replica,
@@ -204,6 +206,26 @@ class Journal:
     def progress(self, image_id: str, region: str, done: int, total: int | None) -> None:
         with self.database.write() as connection:
             replicas.progress(connection, image_id, region, done, total)
+
+    # -- nodes ------------------------------------------------------------------------------------
+
+    @retried
+    def say_node(self, name: str, settings: Mapping[str, str]) -> None:
+        """Record that a node lives, and how it is set up."""
+        with self.database.write() as connection:
+            nodes.say(connection, name, settings)
+
+    @retried
+    def leave_node(self, name: str) -> None:
+        """Forget a node that ends."""
+        with self.database.write() as connection:
+            nodes.leave(connection, name)
+
+    @retried
+    def nodes(self) -> list[Node]:
+        """Those heard of lately, by name."""
+        with self.database.read() as connection:
+            return nodes.alive(connection)
 
     # -- regions ----------------------------------------------------------------------------------
 

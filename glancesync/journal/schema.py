@@ -263,6 +263,13 @@ step = _table(
     sa.CheckConstraint(_in("state", StepState), name="state"),
 )
 
+node = _table(
+    "node",
+    sa.Column("name", Name, primary_key=True),
+    sa.Column("settings", Text, nullable=False),
+    sa.Column("seen_at", Time, nullable=False),
+)
+
 event = _table(
     "event",
     sa.Column("id", BigKey, primary_key=True, autoincrement=True),

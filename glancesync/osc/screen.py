@@ -12,7 +12,7 @@ from glancesync.states import BreakerState
 def page(status: Json) -> str:
     """The answer of ``GET /v1/status`` on one screen, as far as the regions are few."""
     lines = [_headline(status)]
-    if found := troubles(status["regions"]):
+    if found := [*discord(status), *troubles(status["regions"])]:
         said = Trouble(found).human_readable()
         lines += ["", "Needs a human:", *(f"  {line}" for line in said.splitlines())]
     if status["regions"]:
@@ -30,6 +30,18 @@ def _headline(status: Json) -> str:
     if status["behind_seconds"]:
         said += f"; the oldest waits for {text.duration(status['behind_seconds'])}"
     return f"{said}."
+
+
+def discord(status: Json) -> list[Json]:
+    """In what the nodes differ, in words."""
+    return [
+        {
+            "region": "nodes",
+            "said": f"{option} differs: "
+            + ", ".join(f"{value or 'nothing'} on {' '.join(on)}" for value, on in values.items()),
+        }
+        for option, values in status["differences"].items()
+    ]
 
 
 def troubles(regions: list[Json]) -> list[Json]:

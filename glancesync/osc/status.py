@@ -20,7 +20,7 @@ class ShowStatus(commands.ShowOne):
             "images_behind": status["images_behind"],
             "bytes_behind": Size(status["bytes_behind"]),
             "behind_seconds": Seconds(status["behind_seconds"]),
-            "needs_human": Trouble(screen.troubles(status["regions"])),
+            "needs_human": Trouble([*screen.discord(status), *screen.troubles(status["regions"])]),
             "regions": RegionStatus(status["regions"]),
         }
         return tuple(fields), tuple(fields.values())

@@ -49,6 +49,18 @@ def test_a_quiet_cloud(empty: service.Empty) -> None:
     assert screen() == ["In sync: there is nothing to do."]
 
 
+def test_nodes_that_differ_are_named(empty: service.Empty) -> None:
+    empty.journal.say_node("north:71", {"delete_mode": "mirror", "preserve_properties": ""})
+    empty.journal.say_node("south:9", {"delete_mode": "keep", "preserve_properties": "a_*"})
+    assert screen() == [
+        "In sync: there is nothing to do.",
+        "",
+        "Needs a human:",
+        "  nodes: delete_mode differs: mirror on north:71, keep on south:9",
+        "  nodes: preserve_properties differs: nothing on north:71, a_* on south:9",
+    ]
+
+
 def test_hints_count_before_the_regions_are_known(empty: service.Empty) -> None:
     empty.journal.hint([Hint(service.A1)])
     assert screen() == ["Behind by 1 image."]

@@ -31,7 +31,8 @@ def test_a_node_with_another_home_is_refused(estate: Estate) -> None:
     other.launch()
     until(lambda: other.pid is None, PATIENCE, "it ends")
     said = other.log.splitlines()[-1]
-    assert said.startswith(f"glance-sync: {other.config}: [DEFAULT] cascading_endpoint_url: ")
+    assert said.startswith("glance-sync: ")
+    assert "[DEFAULT] cascading_endpoint_url: is the endpoint of RegionTwo" in said
     assert "the home of this journal is RegionOne" in said
     assert "Traceback" not in other.log
     assert [one["home"] for one in estate.sync("GET", "/v1/regions")[1]["regions"]] == [
@@ -39,3 +40,26 @@ def test_a_node_with_another_home_is_refused(estate: Estate) -> None:
     ]
     estate.home.images.update(image, foo="bar")
     estate.follows(image)
+
+
+def test_nodes_that_differ_in_what_a_replica_should_be_are_named(estate: Estate) -> None:
+    cloud = estate.cloud
+    pid = cloud.pid("glance-sync")
+    one = {"preserve_properties": "mine_*", "region_workers": "2"}
+
+    def differences() -> dict[str, dict[str, list[str]]]:
+        return dict(estate.sync("GET", "/v1/status")[1]["status"]["differences"])
+
+    assert differences() == {}
+    with Daemon(cloud, "node-of-another-mind", bind_port=str(cloud.sync_port + 1), **one) as other:
+        until(differences, PATIENCE, "the difference is told of")
+        ((option, values),) = differences().items()
+        assert option == "preserve_properties"
+        assert {value: name.rpartition(":")[2] for value, (name,) in values.items()} == {
+            "": str(pid),
+            "mine_*": str(other.pid),
+        }
+        said = "nodes that share this journal differ in preserve_properties"
+        until(lambda: said in other.log, PATIENCE, "it warns")
+        until(lambda: said in cloud.log("glance-sync").read_text(), PATIENCE, "so does the first")
+    until(lambda: not differences(), PATIENCE, "it is gone, and so is the difference")

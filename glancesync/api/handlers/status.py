@@ -7,7 +7,7 @@ from typing import Any
 from glancesync.api import views
 from glancesync.api.call import Answer, Call
 from glancesync.api.schemas import NO_QUERY
-from glancesync.model import Standing
+from glancesync.model import Standing, differences
 from glancesync.states import BEHIND, OPEN, ReplicaState, TaskState
 
 #: Replica states that want a person's eye.
@@ -25,6 +25,7 @@ def show(call: Call) -> Answer:
             "images_behind": behind,
             "bytes_behind": sum(one.bytes_behind for one in standings),
             "behind_seconds": round(max((one.oldest for one in standings), default=0.0), 3),
+            "differences": differences(call.journal.nodes()),
             "regions": [_region(one) for one in standings],
         }
     }

@@ -42,6 +42,7 @@ def upgrade() -> None:
             .values(priority=task.c.priority - before + after)
         )
     plans()
+    nodes()
 
 
 def add(table: str, column: sa.Column[object]) -> None:
@@ -74,6 +75,19 @@ def check(table: str, column: str, values: tuple[str, ...]) -> None:
     if before:
         op.drop_constraint(op.f(name), table, type_="check")
     op.create_check_constraint(op.f(name), table, now)
+
+
+def nodes() -> None:
+    """Who works on the journal."""
+    op.execute("DROP TABLE IF EXISTS node")
+    op.create_table(
+        "node",
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("settings", TEXT, nullable=False),
+        sa.Column("seen_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_node")),
+        **TABLE,
+    )
 
 
 def plans() -> None:
