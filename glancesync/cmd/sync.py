@@ -83,12 +83,13 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         signal.signal(signal.SIGHUP, self._hup)
-        presence = wiring.presence(self._conf, self._journal)
-        teller = functools.partial(presence.keep_telling, self._stopping)
-        threads = [threading.Thread(target=teller, daemon=True)]
-        threads[0].start()
+        threads = []
         if self._engine is not None:
             threads += self._start_engine(self._engine)
+        presence = wiring.presence(self._conf, self._journal)
+        teller = functools.partial(presence.keep_telling, self._stopping)
+        threads.append(threading.Thread(target=teller, daemon=True))
+        threads[-1].start()
         server = None
         if listener is not None:
             server = eventlet.spawn(
