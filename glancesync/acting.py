@@ -138,15 +138,15 @@ class Acting:
         return None
 
     def _create(self, image: Image) -> None:
+        ours = self.replica.made and self.replica.state is not ReplicaState.DELETED
         # Recorded first, so that after a crash the image is known to be ours.
         self._record(self._note("create", image.id), replica_id=image.id, made=True)
         try:
             self._create_record(image)
         except Conflict:
-            if self._service.get(image.id) is not None:
-                self._record(made=False)  # somebody else was faster; look again
+            if not self._service.confirm_absent(image.id):
+                self._record(made=ours)  # or somebody else was faster; look again
                 return
-            self._service.require_admin()
             self._create_mapped(image)
 
     def _create_mapped(self, image: Image) -> None:

@@ -15,9 +15,18 @@ def read_home(services: Services, image_id: str) -> Image | None:
     """
     home: ImageService = services(services.home)
     image = home.get(image_id)
-    if image is None and not home.confirm_absent(image_id):
-        raise Transient(home.region, f"does not find image {image_id}, yet lists it")
+    if image is None:
+        doubt(home, image_id)
     return image
+
+
+def doubt(service: ImageService, image_id: str) -> None:
+    """Ask again, in another way, after a region said that it does not have an image (P4, P5).
+
+    :raises Transient: it lists the image
+    """
+    if not service.confirm_absent(image_id):
+        raise Transient(service.region, f"does not find image {image_id}, yet lists it")
 
 
 def observed(image_id: str, image: Image | None, old: ImageRecord | None) -> ImageRecord:

@@ -11,6 +11,7 @@ from glancesync import farewell, planner
 from glancesync.acting import Acting
 from glancesync.counts import Count, Counter
 from glancesync.errors import Conflict, LeaseLost, Transient
+from glancesync.home import doubt
 from glancesync.home import observed as observed_home
 from glancesync.interfaces import Ask, Changes, Note
 from glancesync.model import (
@@ -166,7 +167,7 @@ class Replication(Acting):
         observed = self._service.get(self._replica_id)
         self._heard(self._task.region, None)
         if observed is None and self.replica.made:
-            self._service.require_admin()
+            doubt(self._service, self._replica_id)
         self._count_bytes(observed)
         rot = self._bytes.of(observed)
         if observed is not None and rot is not None and self._may_replace:

@@ -4,6 +4,7 @@
 Over real sockets: the far ends are :class:`ListingGlance`, which here says what it is told to.
 """
 
+import dataclasses
 import threading
 from collections.abc import Iterator
 
@@ -23,7 +24,7 @@ from glancesync.errors import (
 from glancesync.executor import Executor, Flow
 from glancesync.interfaces import Ask, Changes, ImageService, Lost, Transport
 from glancesync.journal.journal import Journal
-from glancesync.model import Actor, Again, Image, Outcome, Replica, Task
+from glancesync.model import Actor, Again, Done, Image, Outcome, Replica, Task
 from glancesync.placement.strategies import STRATEGIES
 from glancesync.retry import RetryPolicy
 from glancesync.states import BreakerState, ReplicaState, TaskKind, TaskState
@@ -82,6 +83,15 @@ class Bench:
         after = self.journal.task(task.id)
         assert after is not None
         return after
+
+    def make(self) -> None:
+        """Have it on record that the replica is in sync, and that we made it."""
+        self.run(TaskKind.IMAGE)
+        self.run()
+        self.journal.ask([Ask(TaskKind.REPLICA, IMAGE, "A")], "test")
+        (task,) = self.journal.claim("me", lease=60, limit=1, regions={"A"})
+        ours = dataclasses.replace(self.replica(), made=True)
+        self.journal.commit(task, Changes(replica=ours), Done(""))
 
     def says(self, region: str, status: int, body: bytes = b"no", **headers: str) -> None:
         """Have a region answer everything so."""
@@ -281,6 +291,30 @@ def test_failed_between_fast_attempts_then_stalled_with_reason_and_next_try(benc
     bench.run()
     assert bench.replica().state is ReplicaState.IN_SYNC
     assert bench.replica().last_error is None
+
+
+@pytest.mark.parametrize("home_has_it", [True, False])
+def test_a_replica_that_is_denied_for_a_moment_stays_ours(bench: Bench, home_has_it: bool) -> None:
+    """A proxy's 404 makes no second replica, and leaves none behind."""
+    bench.make()
+    there = bench.glances["A"]
+
+    def deny(method: str, path: str) -> Answer | None:
+        return (404, {}, b"404 page not found") if path.endswith(IMAGE) else None
+
+    if not home_has_it:
+        del bench.glances[HOME].images[IMAGE]
+        bench.journal.ask([Ask(TaskKind.IMAGE, IMAGE, removed=True)], "test")
+        bench.run(TaskKind.IMAGE)
+    there.says = deny
+    bench.run()
+    assert bench.replica().made
+    assert bench.replica().state is ReplicaState.FAILED
+    assert bench.replica().last_error == f"A: does not find image {IMAGE}, yet lists it"
+    there.says = lambda method, path: None
+    bench.run()
+    assert bench.replica().state is (ReplicaState.IN_SYNC if home_has_it else ReplicaState.DELETED)
+    assert list(there.images) == ([IMAGE] if home_has_it else [])
 
 
 @pytest.mark.parametrize(
