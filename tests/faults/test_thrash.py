@@ -84,6 +84,7 @@ def test_equal_regions_are_equal() -> None:
     mapped = looks(B, B, kernel_id=THERE, status="deactivated")
     assert list(checks.differences(home, there(same, mapped))) == []
     assert list(checks.differences({A: looks(status="queued")}, there())) == []
+    assert list(checks.differences({}, there({"id": A, "status": "deleted", "tags": []}))) == []
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,8 @@ def differences(home: Mapping[str, Looks], there: Side) -> Iterator[str]:
     """
     replicas = collections.defaultdict(list)
     for image in there.images.values():
-        replicas[str(image.get("origin"))].append(image["id"])
+        if image["status"] not in GONE:
+            replicas[str(image.get("origin"))].append(image["id"])
     for origin, ids in replicas.items():
         if origin not in home or home[origin]["status"] not in _WITH_DATA:
             yield f"{there.name}: {', '.join(ids)} of {origin} should not be there"
