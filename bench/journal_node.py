@@ -10,6 +10,7 @@ import glancesync.cmd.green  # noqa: F401 - before anything else
 # isort: split
 import io
 import json
+import random
 import sqlite3
 import sys
 import time
@@ -63,6 +64,7 @@ class Node:
         """How long each claim of a task took, if every task takes *busy*."""
         found = []
         until = time.perf_counter() + seconds
+        time.sleep(busy * random.random())  # not all at the same moment
         while time.perf_counter() < until:
             began = time.perf_counter()
             tasks = self._claim(regions, 1)
