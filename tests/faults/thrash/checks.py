@@ -66,7 +66,7 @@ def differences(home: Mapping[str, Looks], there: Side) -> Iterator[str]:
     """
     replicas = collections.defaultdict(list)
     for image in there.images.values():
-        if image["status"] not in GONE:
+        if image["status"] not in GONE and "stranger" not in image:
             replicas[str(image.get("origin"))].append(image["id"])
     for origin, ids in replicas.items():
         if origin not in home or home[origin]["status"] not in _WITH_DATA:
