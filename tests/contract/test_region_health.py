@@ -9,8 +9,7 @@ from glancesync.interfaces import Ask, Changes
 from glancesync.journal.journal import Journal
 from glancesync.model import Region, Retry, Snooze
 from glancesync.states import BreakerState, TaskKind, TaskState
-from tests.contract.conftest import REGIONS
-from tests.journals import let_pass, record
+from tests.journals import let_pass
 
 IMAGE = "11111111-2222-3333-4444-555555555555"
 BREAKER = Breaker(threshold=3, pause=100, cap=1000, patience=5000)
@@ -92,12 +91,12 @@ def test_a_probe_that_is_answered_closes_it_and_what_waited_is_due(
 
 
 def test_when_home_answers_again_everything_is_due(journal: Journal) -> None:
-    record(journal, *REGIONS)  # A is home
-    note(journal, NO_ANSWER)
+    [home] = [region.name for region in journal.regions() if region.home]
+    note(journal, NO_ANSWER, home)
     failing(journal, "B", "C")
-    note(journal, NO_ANSWER, times=2)
-    let_pass(journal, "A", 101)
-    note(journal, None)
+    note(journal, NO_ANSWER, home, times=2)
+    let_pass(journal, home, 101)
+    note(journal, None, home)
     assert ready(journal) == {"B", "C"}
 
 

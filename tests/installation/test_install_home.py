@@ -235,6 +235,12 @@ def test_a_paste_file_that_is_none_changes_nothing(host: Host) -> None:
     assert host.snapshot() == before
 
 
+def heed_signals() -> None:
+    """What runs in the background, or under nohup, ignores some; so would the installer."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Hanging:
     """install.sh that waits for a restart which takes for ever; a second restart ends at once."""
 
@@ -250,8 +256,7 @@ class Hanging:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            # A test run in the background of a shell ignores SIGINT, and so would the installer.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=heed_signals,
         )
         deadline = time.monotonic() + 30
         while not (started.exists() and started.read_text()):
