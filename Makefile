@@ -25,8 +25,7 @@ devcloud-up: $(VENV)/ready
 devcloud-down: $(VENV)/ready
 	$(BIN)/python -m devcloud down
 
-# What needs a cloud is run by one process; the rest by the other, meanwhile.
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+PYTEST := $(BIN)/python -m pytest --numprocesses 2
 
 test: $(VENV)/ready
 	$(PYTEST)

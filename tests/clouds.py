@@ -37,14 +37,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         )
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares a cloud is run by one process, one after the other."""
-    for item in items:
-        if not {"cloud", "versioned_cloud"}.isdisjoint(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group("cloud"))
-
-
 @pytest.fixture(scope="session")
 def cloud() -> Iterator[Cloud]:
     """Three regions with hook and sync server, built once and cleaned away at the end."""

@@ -1,9 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all tests share: the options of ours that pytest takes."""
+"""What all tests share: the options of ours that pytest takes, and who runs what."""
+
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 pytest_plugins = ["tests.clouds", "tests.databases"]
+
+_CLOUDS = ("tests/functional/", "tests/faults/", "tests/hook/")
+
+
+class Scheduling(LoadScopeScheduling):
+    """One process runs what needs a cloud, one test after the other; the rest goes by file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "clouds" if file.startswith(_CLOUDS) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    return Scheduling(config, log)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -20,7 +20,6 @@ A, B, THERE = "a" * 36, "b" * 36, "c" * 36  # ids
 REGION = "RegionTwo"
 
 
-@pytest.mark.xdist_group("cloud")
 @pytest.mark.timeout(900)
 def test_everything_breaks_and_all_is_as_promised() -> None:
     """Two APIs and four workers on PostgreSQL; the seed is printed, and can be given."""

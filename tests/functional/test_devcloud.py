@@ -20,8 +20,6 @@ from devcloud import PORT_WIDTH, Cloud, DevcloudError
 from devcloud.ports import find_base, is_taken
 from devcloud.processes import Process, until
 
-pytestmark = pytest.mark.xdist_group("devcloud")
-
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 

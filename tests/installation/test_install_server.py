@@ -13,8 +13,6 @@ import pytest
 
 from tests.installation.conftest import CHECKOUT, INSTALLER, run, snapshot
 
-pytestmark = pytest.mark.xdist_group("install_server")
-
 USER = pwd.getpwuid(os.getuid()).pw_name
 SAMPLES = ["glance-sync.conf", "glance-sync-paste.ini", "glance_store.yaml"]
 
