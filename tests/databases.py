@@ -123,9 +123,12 @@ class Server:
     def stop(self, number: int = signal.SIGINT) -> None:
         """End it and its connections; what was committed is on disk."""
         if self._process is not None:
+            left = [pathlib.Path(f"/proc/{pid}") for pid in _children(self._process.pid)]
             self._process.send_signal(number)
             self._process.wait(_START)
             self._process = None
+            # Of one that was killed they end by themselves; until then no other starts.
+            until(lambda: not any(map(pathlib.Path.exists, left)), _START, f"{self.kind} is gone")
 
     def restart(self) -> None:
         self.stop()
