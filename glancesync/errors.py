@@ -11,7 +11,8 @@
     ├── BadRequest             a caller of our API broke a rule; names field and rule
     └── RegionError            a Glance or Keystone answered, or did not; carries the region
         ├── Transient          no answer, 5xx, broken connection: try again with backoff
-        │   └── Throttled      429 or 503 with Retry-After: try again, not before it says
+        │   ├── Throttled      429 or 503 with Retry-After: try again, not before it says
+        │   └── WayBlocked     this way of moving bytes does not work now; another one may
         ├── Credential         401: our credentials, or the region's own set-up
         ├── Refused            other 4xx: policy, protection, quota, schema
         ├── Conflict           the region holds something that contradicts what we would make
@@ -109,6 +110,10 @@ class Transient(RegionError):  # noqa: N818
 
 class Throttled(Transient):
     """The region asked us to come back later."""
+
+
+class WayBlocked(Transient):
+    """A way to move bytes does not work, for a reason that others need not have."""
 
 
 class Credential(RegionError):  # noqa: N818

@@ -8,7 +8,7 @@ runs against each of them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from glancesync.counts import Count
@@ -30,6 +30,7 @@ from glancesync.model import (
     Task,
 )
 from glancesync.planner import Op
+from glancesync.schemes import Location, Place, StoreInfo
 from glancesync.states import FindingKind, TaskKind
 
 
@@ -311,6 +312,25 @@ class ImageService(Protocol):
     def import_methods(self) -> frozenset[str]:
         """What ``GET /v2/info/import`` offers."""
 
+    def stores(self) -> tuple[StoreInfo, ...]:
+        """What Glance says of its stores; none if it has only the one store without a name."""
+
+    def locations(self, image_id: str) -> tuple[Location, ...]:
+        """Where its Glance has the bytes of an image."""
+
+    def file_stores(self) -> Mapping[str, str]:
+        """The stores in which the region adopts a file that was put there: id -> directory.
+
+        Those of ``glance_patch.locations``; a stock Glance has none.
+        """
+
+    def register(self, image_id: str, location: Location, home: Image) -> None:
+        """Have a queued image use the bytes at a location, which are those of ``home``.
+
+        A file is there when this returns; any other location Glance may go on to look at by itself,
+        and the image is importing meanwhile. Refused: the region does not take such locations.
+        """
+
     def file(self, image_id: str) -> Endpoint:
         """Where its bytes are read from and written to, with a fresh token."""
 
@@ -338,12 +358,20 @@ class Services(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Capabilities:
-    """What a transport needs and can do; data, so that the choice needs no type checks."""
+    """What a transport needs and can do; data, so that the choice needs no type checks.
+
+    ``reads`` and ``writes``: names of the schemes of stores that it goes to by itself; none: it
+    goes through the Glance of that end.
+    """
 
     needs_import_method: str | None = None  # the target must offer it
     needs_formats: bool = False  # container_format and disk_format must be set
     fan_out: bool = False  # one read of the source serves several targets
     asynchronous: bool = False  # the region works on by itself; look again later
+    reads: frozenset[str] = frozenset()
+    writes: frozenset[str] = frozenset()
+    here: bool = False  # what it reads and writes must be directories of this host
+    same_store: bool = False  # both ends must be one and the same store
 
 
 @dataclasses.dataclass(frozen=True)
@@ -351,7 +379,8 @@ class Target:
     """One end of a transfer.
 
     ``report`` is called with the bytes that have arrived so far; when ``cancelled()`` is true,
-    nobody wants them any more.
+    nobody wants them any more. ``place`` is where the bytes are to be put, for a transport that
+    writes to stores.
     """
 
     region: str
@@ -359,12 +388,16 @@ class Target:
     service: ImageService
     report: Callable[[int], None]
     cancelled: Callable[[], bool]
+    place: Place | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
+    """The other end; ``place`` is where the bytes are, for a transport that reads from stores."""
+
     image: Image
     service: ImageService
+    place: Place | None = None
 
 
 class Transport(Protocol):
@@ -384,6 +417,13 @@ class Transport(Protocol):
         ``settle`` is called exactly once for each target, as soon as its fate is known, with None
         for success; the slow do not delay the word about the fast (P8). An asynchronous transport
         settles when the region has accepted the work. A target that is cancelled is let go.
+
+        A transport that writes to a store puts the bytes at ``target.place``, under a name that
+        Glance does not know until they are complete, compares their hash, and has the region's
+        Glance register them; what it put there goes again if that fails. For a reason of its own,
+        as a host that is not reached, it settles with :class:`~glancesync.errors.WayBlocked`: then
+        the next transport that fits is tried.
+
         Returns, or raises, when all is over; targets not settled by then are settled by the caller.
         """
 

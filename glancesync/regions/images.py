@@ -23,6 +23,7 @@ from glancesync.interfaces import Endpoint, Page
 from glancesync.model import Image
 from glancesync.planner import Op
 from glancesync.regions.translate import legible, translated
+from glancesync.schemes import Location, StoreInfo
 
 PATCH_TYPE = "application/openstack-images-v2.1-json-patch"
 
@@ -82,6 +83,16 @@ def image_from(body: Mapping[str, Any], members: Mapping[str, str]) -> Image:
         os_hash_algo=body.get("os_hash_algo"),
         os_hash_value=body.get("os_hash_value"),
         failed_import=body.get("os_glance_failed_import") or "",
+    )
+
+
+def _store_info(body: Mapping[str, Any]) -> StoreInfo:
+    said = body.get("properties") or {}
+    return StoreInfo(
+        id=body["id"],
+        type=body["type"],
+        default=body.get("default") == "true",
+        **{name: said.get(name) or "" for name in ("data_dir", "pool", "fsid", "container")},
     )
 
 
@@ -191,11 +202,12 @@ class GlanceImages:
             query = {**filters, "visibility": "all", "os_hidden": hidden, "limit": str(PAGE)}
             while True:
                 body = self._json("get", f"/v2/images?{urllib.parse.urlencode(query)}")
-                shown = [one for one in body["images"] if one["status"] not in _ON_THE_WAY_OUT]
-                found += [image_from(one, {}) for one in shown]
+                found += [image_from(one, {}) for one in _not_on_the_way_out(body["images"])]
                 if "next" not in body or not body["images"]:
                     break
-                query["marker"] = body["images"][-1]["id"]
+                if query.get("marker") == (marker := body["images"][-1]["id"]):
+                    raise ValueError("its list of images does not go on")
+                query["marker"] = marker
         return found
 
     def confirm_absent(self, image_id: str) -> bool:
@@ -289,6 +301,41 @@ class GlanceImages:
     def import_methods(self) -> frozenset[str]:
         with translated(self.region, "ask for the import methods"):
             return frozenset(self._json("get", "/v2/info/import")["import-methods"]["value"])
+
+    def stores(self) -> tuple[StoreInfo, ...]:
+        with translated(self.region, "ask for its stores"):
+            try:
+                body = self._json("get", "/v2/info/stores/detail")
+            except exc.HTTPNotFound:  # it has one store, which has no name
+                return ()
+            return tuple(_store_info(one) for one in body["stores"])
+
+    def locations(self, image_id: str) -> tuple[Location, ...]:
+        with translated(self.region, f"ask where image {image_id} is"):
+            _, body = self._http.get(f"/v2/images/{image_id}/locations")
+            return tuple(
+                Location(one["url"], one.get("metadata", {}).get("store", "")) for one in body
+            )
+
+    def file_stores(self) -> Mapping[str, str]:
+        with translated(self.region, "ask whether it adopts files"):
+            try:
+                body = self._json("get", "/v2/info/glance_sync")
+            except exc.HTTPNotFound:
+                return {}
+            return {str(store): str(path) for store, path in body["file_stores"].items()}
+
+    def register(self, image_id: str, location: Location, home: Image) -> None:
+        body: dict[str, Any] = {"url": location.url}
+        if home.os_hash_algo and home.os_hash_value:
+            body["validation_data"] = {
+                "os_hash_algo": home.os_hash_algo,
+                "os_hash_value": home.os_hash_value,
+            }
+        if location.url.startswith("file:"):  # glance_patch.locations knows more than Glance
+            body |= {"size": home.size, "checksum": home.checksum}
+        with translated(self.region, f"have image {image_id} use what was put into its store"):
+            self._http.post(f"/v2/images/{image_id}/locations", data=body)
 
     def file(self, image_id: str) -> Endpoint:
         with translated(self.region, "get a token"):

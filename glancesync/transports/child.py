@@ -1,4 +1,4 @@
-"""Runs the mover: a process that gets an order and says how it goes."""
+"""Runs the mover, or another such program: a process that gets an order and says how it goes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from typing import IO, Any
 from glancesync.interfaces import Endpoint, Target
 from glancesync.transports import mover
 from glancesync.transports.settings import TransferSettings
-
-_MOVER = mover.__file__
 
 Line = dict[str, Any]
 
@@ -57,14 +55,16 @@ def order(
 
 
 @contextlib.contextmanager
-def lines_of(what: dict[str, Any], waiting: Mapping[str, Target]) -> Iterator[Iterator[Line]]:
-    """Have an order carried out, and hand out what is said of it.
+def lines_of(
+    what: dict[str, Any], waiting: Mapping[str, Target], program: str = mover.__file__
+) -> Iterator[Iterator[Line]]:
+    """Have an order carried out by ``program``, and hand out what is said of it.
 
-    The mover is told of those ``waiting`` that are cancelled, and killed when all of them are.
+    It is told of those ``waiting`` that are cancelled, and killed when all of them are.
     """
     over = threading.Event()
     with subprocess.Popen(
-        [sys.executable, "-I", _MOVER],
+        [sys.executable, "-I", program],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
