@@ -1,16 +1,35 @@
 """How the stores of Glances are reached: one frozen dataclass for each scheme.
 
-An operator writes them down in ``glance_store.yaml`` (:mod:`glancesync.stores.yaml`); what Glance
+An operator writes them down in ``glance_store.yaml`` (:mod:`glancesync.stores.file`); what Glance
 tells of its stores by itself fills in what is left out there.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import ClassVar
 
 #: The ``host`` of what is a directory on the hosts glance-sync runs on, or mounted there.
 HERE = "localhost"
+
+#: Bytes per second as people write them.
+RATE = r"\A[0-9]{1,15}(?:\.[0-9]{1,6})?[KMGT]?\Z"
+
+
+def rate(said: int | str) -> int:
+    """Bytes per second: a number, or one with K, M, G or T, which are powers of 1024.
+
+    :raises ValueError: it is none, or out of all reason
+    """
+    text = str(said)
+    if not re.match(RATE, text):
+        raise ValueError("must be bytes per second, as in 512K, 50M, 1.5G")
+    number = text.rstrip("KMGT")
+    value = int(float(number) * 1024 ** (" KMGT".find(text[-1]) if number != text else 0))
+    if not 1024 <= value <= 1024**5:
+        raise ValueError("must be from 1K (1024 bytes per second) to 1024T")
+    return value
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,7 @@ from glancesync.api import metrics
 from glancesync.api.app import Application, StartResponse, fault
 from glancesync.api.call import Limits
 from glancesync.api.policies import list_rules
-from glancesync.conf import broken
+from glancesync.conf import beside, broken
 from glancesync.journal.journal import Journal
 
 LOG = logging.getLogger(__name__)
@@ -62,9 +62,7 @@ def load(conf: cfg.ConfigOpts, journal: Journal) -> WSGI:
 
 def paste_file(conf: cfg.ConfigOpts) -> pathlib.Path:
     """Where the pipeline is described; relative names stand beside the configuration file."""
-    path = pathlib.Path(conf.paste_config)
-    if not path.is_absolute() and conf.config_file:
-        path = pathlib.Path(conf.config_file[-1]).resolve().parent / path
+    path = beside(conf, conf.paste_config)
     if not path.is_file():
         raise broken(conf, "DEFAULT", "paste_config", f"{path} does not exist")
     return path

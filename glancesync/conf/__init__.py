@@ -141,6 +141,20 @@ def broken(conf: cfg.ConfigOpts, group: str, option: str, reason: str) -> Config
     return ConfigurationError(f"[{group}] {name}", reason, source)
 
 
+def beside(conf: cfg.ConfigOpts, name: str) -> pathlib.Path:
+    """A file that an option names; a relative name stands beside the configuration file."""
+    path = pathlib.Path(name)
+    if path.is_absolute() or not conf.config_file:
+        return path
+    return pathlib.Path(conf.config_file[-1]).resolve().parent / path
+
+
+def store_file(conf: cfg.ConfigOpts) -> str:
+    """Where ``glance_store_cfg_file`` is; "" if there is none."""
+    name = conf.glance_store_cfg_file
+    return str(beside(conf, name)) if name else ""
+
+
 def _readable(arg: str) -> bool:
     """False if ``arg`` names a file that is not text."""
     try:

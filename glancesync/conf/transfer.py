@@ -13,6 +13,14 @@ OPTIONS = [
         "taken. 'upload' reads the home image once and writes it to all regions that need it; "
         "'pull' has the region's Glance import it (glance-download).",
     ),
+    cfg.StrOpt(
+        "glance_store_cfg_file",
+        mutable=True,
+        default="",
+        help="File that says how the stores of the regions are reached, for transports that go "
+        "to stores by themselves; a relative name is looked for beside the configuration file. "
+        "Read at start and again at SIGHUP. Empty: only the Glances' own API is known.",
+    ),
     cfg.IntOpt(
         "upload_chunk_size",
         mutable=True,

@@ -1,0 +1,1 @@
+"""How the stores of regions are reached, as the operator wrote it down."""
