@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is generated is as the code would generate it today."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -17,6 +18,10 @@ def test_the_sample_configuration_is_up_to_date(tmp_path: pathlib.Path) -> None:
             *("--config-file", "etc/config-generator.conf", "--output-file", str(made)),
         ],
         cwd=ROOT,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+        },  # this checkout, wherever it was installed from
         check=True,
     )
     kept = ROOT / "etc/glance/glance-sync.conf"
