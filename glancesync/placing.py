@@ -218,7 +218,7 @@ def _below(path: str, directory: str) -> str | None:
     """The rest of a path that is below a directory."""
     start = directory.rstrip("/") + "/"
     rest = path.removeprefix(start).lstrip("/") if path.startswith(start) else ""
-    return rest if _inside(rest) else None
+    return rest or None
 
 
 def _file_target(

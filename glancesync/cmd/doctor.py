@@ -4,9 +4,10 @@ is wrong and how to mend it."""
 from __future__ import annotations
 
 import email.utils
+import functools
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import requests
@@ -15,12 +16,14 @@ from oslo_config import cfg
 
 from glancesync import wiring
 from glancesync.api import deploy
-from glancesync.conf import CREDENTIALS
+from glancesync.cmd import stores
+from glancesync.conf import CREDENTIALS, store_file
 from glancesync.errors import ConfigurationError, Credential, JournalError, RegionError
 from glancesync.interfaces import ImageService
 from glancesync.regions.catalog import KEYSTONE, home_region, image_endpoints
 from glancesync.regions.images import GlanceImages, unversioned
 from glancesync.regions.translate import translated
+from glancesync.stores.file import Entry, entries
 from glancesync.transports.loader import load as load_transports
 
 #: Seconds between two clocks beyond which tokens and logs become misleading.
@@ -42,6 +45,7 @@ def run(conf: cfg.ConfigOpts) -> int:
 def examine(conf: cfg.ConfigOpts) -> Iterator[Finding]:
     """Every finding, in an order in which they explain each other."""
     yield from _configuration(conf)
+    written = yield from _store_file(conf)
     yield _journal(conf)
     try:
         session = wiring.session(conf)
@@ -60,9 +64,14 @@ def examine(conf: cfg.ConfigOpts) -> Iterator[Finding]:
     except ConfigurationError as error:
         home = ""
         yield False, "home", str(error)
-    for name, url in sorted(endpoints.items()):
-        service = GlanceImages(name, session, url, conf[CREDENTIALS].interface)
-        yield from _region(conf, service, name, url, is_home=name == home)
+    services = {
+        name: GlanceImages(name, session, url, conf[CREDENTIALS].interface)
+        for name, url in sorted(endpoints.items())
+    }
+    for name, service in services.items():
+        yield from _region(conf, service, name, endpoints[name], is_home=name == home)
+    asked = {name: functools.partial(stores.ask, one) for name, one in services.items()}
+    yield from stores.examine(store_file(conf), written, asked, home)
 
 
 def _configuration(conf: cfg.ConfigOpts) -> Iterator[Finding]:
@@ -78,6 +87,20 @@ def _configuration(conf: cfg.ConfigOpts) -> Iterator[Finding]:
             yield False, f"option {option}", str(error)
     if conf.sync_strategy == "None":
         yield False, "option sync_strategy", "is None: nothing is synced; set it to ALL"
+
+
+def _store_file(conf: cfg.ConfigOpts) -> Generator[Finding, None, tuple[Entry, ...]]:
+    path = store_file(conf)
+    if not path:
+        return ()
+    where = "option glance_store_cfg_file"
+    try:
+        written = entries(path)
+    except ConfigurationError as error:
+        yield False, where, str(error)
+        return ()
+    yield True, where, f"{path} tells of {len(written)} regions"
+    return written
 
 
 def _journal(conf: cfg.ConfigOpts) -> Finding:

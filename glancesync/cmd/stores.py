@@ -1,0 +1,164 @@
+"""What the doctor finds of ``glance_store.yaml``: whether it fits the regions and this host."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from glancesync.errors import RegionError
+from glancesync.interfaces import ImageService
+from glancesync.placing import target_place
+from glancesync.schemes import Filesystem, Scheme, StoreInfo
+from glancesync.stores.file import Entry
+
+Finding = tuple[bool, str, str]  # is it well, what was looked at, what was found
+
+_ANY_IMAGE = "00000000-0000-4000-8000-000000000000"
+#: Fields that name a file which is read on this host.
+_FILES = ("key_file", "known_hosts", "cacert", "ceph_conf", "keyring")
+
+
+class Told(NamedTuple):
+    """What a region tells of itself.
+
+    :param adopts: where it adopts files: store id -> directory
+    """
+
+    stores: tuple[StoreInfo, ...]
+    adopts: Mapping[str, str]
+
+
+def ask(service: ImageService) -> Told:
+    """What a region tells; RegionError if it does not."""
+    return Told(service.stores(), service.file_stores())
+
+
+def examine(
+    source: str,
+    entries: Sequence[Entry],
+    regions: Mapping[str, Callable[[], Told]],
+    home: str,
+) -> Iterator[Finding]:
+    """Every finding; home first, as others are compared with it.
+
+    :param source: the name of the file
+    :param regions: those of the catalog, and how to ask them
+    """
+    directories: list[str] = []  # of home, on this host
+    for entry in sorted(entries, key=lambda one: one.region != home):
+        if entry.region not in regions:
+            said = f"Keystone lists no region {entry.region} with an image endpoint"
+            yield False, f"{source}:{entry.line}", f"{said}; it has {', '.join(sorted(regions))}"
+            continue
+        yield from _files(source, entry)
+        try:
+            stores, adopts = regions[entry.region]()
+        except RegionError as error:
+            yield False, entry.region, f"{error.message}; its stores are not known"
+            continue
+        wrong = list(_unfit(source, entry, stores))
+        yield from wrong
+        if entry.region == home:
+            directories = [one for one in _directories(entry, stores) if one]
+            yield from _readable(entry.region, directories)
+        elif not wrong:
+            yield from _target(entry, stores, adopts, directories)
+
+
+def _unfit(source: str, entry: Entry, stores: Sequence[StoreInfo]) -> Iterator[Finding]:
+    """Schemes that are for no store of the region, by their lines."""
+    ids = sorted(store.id for store in stores)
+    for scheme, line in zip(entry.schemes, entry.lines, strict=True):
+        where = f"{source}:{line}"
+        alike = [store for store in stores if store.type == scheme.type]
+        if scheme.store and not stores:
+            said = f"the store of {entry.region} has no name; leave out 'store: {scheme.store}'"
+            yield False, where, said
+        elif scheme.store and scheme.store not in ids:
+            said = f"{entry.region} has no store {scheme.store}; it has {', '.join(ids)}"
+            yield False, where, said
+        elif scheme.store and scheme.store not in [store.id for store in alike]:
+            said = f"the store {scheme.store} of {entry.region} is not of type {scheme.type}"
+            yield False, where, said
+        elif stores and not alike:
+            yield False, where, f"{entry.region} has no store of type {scheme.type}"
+        elif not scheme.store and len(alike) > 1:
+            names = ", ".join(store.id for store in alike)
+            yield False, where, f"say by 'store' which of {names} of {entry.region} it is for"
+
+
+def _directories(entry: Entry, stores: Sequence[StoreInfo]) -> Iterator[str]:
+    """Those of the region that are on this host; "" for one that Glance does not tell."""
+    for scheme in entry.schemes:
+        if isinstance(scheme, Filesystem) and scheme.here:
+            told = [one.data_dir for one in stores if _is_for(scheme, one)]
+            yield scheme.datadir or (told[0] if len(told) == 1 else "")
+
+
+def _is_for(scheme: Scheme, store: StoreInfo) -> bool:
+    return scheme.type == store.type and scheme.store in ("", store.id)
+
+
+def _who() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return f"user {os.geteuid()}"
+
+
+def _trouble(directory: str, mode: int) -> str:
+    """Why a directory can't be used; "" if it can."""
+    if not os.path.isdir(directory):
+        return f"{directory} is not a directory of this host; is 'host: localhost' right?"
+    if not os.access(directory, mode):
+        what = "written" if mode & os.W_OK else "read"
+        return f"{directory} can't be {what} as {_who()}"
+    return ""
+
+
+def _readable(region: str, directories: Sequence[str]) -> Iterator[Finding]:
+    for directory in directories:
+        said = _trouble(directory, os.R_OK | os.X_OK)
+        yield not said, region, said or f"{directory} can be read as {_who()}"
+
+
+def _target(
+    entry: Entry,
+    stores: Sequence[StoreInfo],
+    adopts: Mapping[str, str],
+    homes: Sequence[str],
+) -> Iterator[Finding]:
+    place = target_place(_ANY_IMAGE, stores, adopts, entry.schemes)
+    if isinstance(place, str):
+        yield False, entry.region, f"nothing can be put into its store by itself: {place}"
+        return
+    if not isinstance(place.scheme, Filesystem) or not place.scheme.here:
+        yield True, entry.region, f"images go into its store of type {place.scheme.type}"
+        return
+    directory = place.scheme.datadir
+    if said := _trouble(directory, os.R_OK | os.W_OK | os.X_OK):
+        yield False, entry.region, said
+        return
+    said = f"images go into {directory}, which can be written as {_who()}"
+    device = os.stat(directory).st_dev
+    if any(os.path.isdir(one) and os.stat(one).st_dev == device for one in homes):
+        said += " and is on the file system of home's"
+    yield True, entry.region, said
+
+
+def _files(source: str, entry: Entry) -> Iterator[Finding]:
+    """Keys and the like that can't be read."""
+    for scheme, line in zip(entry.schemes, entry.lines, strict=True):
+        for name in _FILES:
+            path = getattr(scheme, name, "")
+            if not path:
+                continue
+            where = f"{source}:{line}"
+            if not os.path.isfile(path):
+                yield False, where, f"{name} {path} does not exist"
+            elif not os.access(path, os.R_OK):
+                yield False, where, f"{name} {path} can't be read as {_who()}"
+            elif name == "key_file" and os.stat(path).st_mode & 0o077:
+                yield False, where, f"ssh refuses {path}, as others may use it; 'chmod 600 {path}'"
