@@ -7,15 +7,17 @@ import logging
 import uuid
 from collections.abc import Callable, Sequence
 
-from glancesync import choice, planner
+from glancesync import ends, planner
 from glancesync.bundle import Bundle
+from glancesync.choice import Route
 from glancesync.counts import Count, Counter
-from glancesync.errors import Conflict, Corrupt, Refused, RegionError, Transient
+from glancesync.errors import Conflict, Corrupt, Refused, RegionError, Transient, WayBlocked
 from glancesync.interfaces import (
     Ask,
     Changes,
     Clock,
     Heard,
+    ImageService,
     Lost,
     Note,
     Queue,
@@ -44,6 +46,7 @@ class Settings:
     transports: Sequence[Transport]
     reader: Reader
     clock: Clock
+    schemes: ends.Schemes = dataclasses.field(default_factory=dict)  # how stores are reached
     preserve: Sequence[str] = ()
     poll: float = 2.0  # first look at something that takes its time
     poll_cap: float = 60.0
@@ -176,17 +179,33 @@ class Acting:
             self._service.create(dataclasses.replace(image, properties={}))
 
     def _transfer(self, home: Image) -> Snooze | None:
-        transports = self._settings.transports
-        methods: frozenset[str] = frozenset()
-        if any(one.capabilities.needs_import_method for one in transports):
-            methods = self._service.import_methods()
-        transport, passed = choice.choose(transports, home, methods)
-        if transport is None:
-            why = "; ".join(f"{name}: {reason}" for name, reason in passed.items())
-            raise Refused(self._task.region, f"no transport fits: {why}")
-        started = self.replica.state is ReplicaState.COPYING and self.replica.transport
-        if transport.capabilities.asynchronous and started == transport.name:
-            raise Transient(self._task.region, f"the transfer by {transport.name} failed there")
+        """Bring the bytes by the first transport that fits; by the next if that one can't."""
+        source = self._services(self._services.home)
+        transports, schemes = self._settings.transports, self._settings.schemes
+        passed: list[str] = []
+        fitting = False
+        begun = self.replica.state is ReplicaState.COPYING and self.replica.transport
+        for route in ends.ways(transports, schemes, home, source, self._service, self._replica_id):
+            name = route.transport.name
+            if route.unfit is not None:
+                passed.append(f"{name}: {route.unfit}")
+                continue
+            fitting = True
+            try:
+                if begun == name and route.transport.capabilities.asynchronous:
+                    raise WayBlocked(self._task.region, "it failed there")
+                return self._move(home, source, route)
+            except WayBlocked as error:
+                passed.append(f"{name}: {error.message}")
+                note = self._note("blocked", passed[-1])
+                self._queue.commit(self._task, Changes(notes=(note,)))
+        said = "; ".join(passed)
+        if fitting:
+            raise Transient(self._task.region, f"no transport could bring the bytes: {said}")
+        raise Refused(self._task.region, f"no transport fits: {said}")
+
+    def _move(self, home: Image, service: ImageService, route: Route) -> Snooze | None:
+        transport = route.transport
         self._record(
             self._note("transfer", f"{home.size} bytes by {transport.name}"),
             state=ReplicaState.COPYING,
@@ -194,8 +213,8 @@ class Acting:
             bytes_done=0,
             bytes_total=home.size,
         )
-        source = Source(home, self._services(self._services.home))
-        target = self._target(home)
+        source = Source(home, service, route.source)
+        target = dataclasses.replace(self._target(home), place=route.target)
         if transport.capabilities.asynchronous:
             outcome: list[RegionError] = []
             transport.move(
@@ -207,6 +226,8 @@ class Acting:
                 self._record(state=ReplicaState.PENDING)  # nothing was started
                 raise outcome[0]
             return Snooze(self._settings.poll, f"the region imports it by {transport.name}")
+        if self._left:
+            self._bundle.stay()  # another transport was tried before
         self._left = True
         self._bundle.transfer(transport, source, target)
         return None

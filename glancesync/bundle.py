@@ -67,10 +67,15 @@ class Bundle:
             self._expected -= 1
             self._changed.notify_all()
 
+    def stay(self) -> None:
+        """One task that had left needs the bytes after all, by another transport."""
+        with self._changed:
+            self._expected += 1
+
     def transfer(self, transport: Transport, source: Source, target: Target) -> None:
         """Bring the bytes to ``target``, together with others that are ready to.
 
-        Called at most once by a task, which then counts as having left.
+        The task that calls it then counts as having left.
 
         :raises RegionError: the bytes did not arrive
         """

@@ -189,7 +189,7 @@ def _survives(path: str) -> bool:
 
 def _inside(path: str) -> bool:
     """Whether a relative path stays below where it begins, and is a path at all."""
-    return bool(path) and not path.endswith("/") and ".." not in path.split("/")
+    return bool(path) and not path.endswith("/") and {".", ".."}.isdisjoint(path.split("/"))
 
 
 def _read_file(location: Location, store: StoreInfo, scheme: Scheme) -> Place | str:

@@ -215,3 +215,10 @@ class Place:
     scheme: Scheme
     location: Location
     path: str = ""
+
+    def __str__(self) -> str:
+        """In words, without secrets."""
+        scheme = self.scheme
+        if isinstance(scheme, Filesystem):
+            return self.path if scheme.here else f"{scheme.host}:{self.path}"
+        return " ".join(part for part in scheme.identity if part) or scheme.name

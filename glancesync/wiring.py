@@ -9,6 +9,7 @@ import pathlib
 import random
 import socket
 import time
+from collections.abc import Mapping, Sequence
 
 from keystoneauth1 import loading as ks_loading
 from keystoneauth1.session import Session
@@ -16,7 +17,7 @@ from oslo_config import cfg
 
 from glancesync.acting import Settings
 from glancesync.breaker import Breaker
-from glancesync.conf import CREDENTIALS, broken, check
+from glancesync.conf import CREDENTIALS, broken, check, store_file
 from glancesync.errors import ConfigurationError
 from glancesync.executor import Executor, Flow
 from glancesync.journal.database import Database
@@ -27,7 +28,10 @@ from glancesync.planning import Planning
 from glancesync.reconciler import AuditSettings, Reconciler
 from glancesync.regions.services import CatalogServices
 from glancesync.retry import RetryPolicy
+from glancesync.routing import Routing
+from glancesync.schemes import Scheme
 from glancesync.states import DeleteMode, TaskKind
+from glancesync.stores.file import load as load_stores
 from glancesync.transports.loader import load as load_transports
 from glancesync.transports.reading import Reading
 from glancesync.transports.settings import TransferSettings
@@ -120,11 +124,37 @@ def transfer_settings(conf: cfg.ConfigOpts) -> TransferSettings:
     )
 
 
+def schemes(conf: cfg.ConfigOpts) -> Mapping[str, Sequence[Scheme]]:
+    """How the stores of each region are reached.
+
+    :raises ConfigurationError: the file that says so can't be used
+    """
+    path = store_file(conf)
+    return load_stores(path) if path else {}
+
+
 def catalog(conf: cfg.ConfigOpts) -> CatalogServices:
     """The Glances of the Keystone catalog; nothing is asked of Keystone yet."""
     return CatalogServices(
         functools.partial(session, conf), conf[CREDENTIALS].interface, conf.cascading_endpoint_url
     )
+
+
+def routing(conf: cfg.ConfigOpts, journal: Journal) -> Routing:
+    """What explains which way an image would go; it knows the regions that workers have found.
+
+    :raises ConfigurationError: an option can't work
+    """
+    services = catalog(conf)
+
+    def known() -> CatalogServices:
+        regions = [region for region in journal.regions() if region.present]
+        home = next((region.name for region in regions if region.home), "")
+        services.use({region.name: region.url for region in regions}, home)
+        return services
+
+    transports = load_transports(conf.transports, transfer_settings(conf))
+    return Routing(journal, known, transports, schemes(conf))
 
 
 def executor(conf: cfg.ConfigOpts, journal: Journal, services: CatalogServices) -> Executor:
@@ -141,6 +171,7 @@ def executor(conf: cfg.ConfigOpts, journal: Journal, services: CatalogServices) 
         transports=load_transports(conf.transports, transfer_settings(conf)),
         reader=Reading(transfer_settings(conf)),
         clock=SystemClock(),
+        schemes=schemes(conf),
         preserve=conf.preserve_properties,
         poll=conf.import_poll_interval,
         stuck=conf.stuck_timeout,
@@ -245,11 +276,18 @@ def engine(conf: cfg.ConfigOpts, journal: Journal, spawn: Spawn) -> Engine:
     return Engine(services, discovery, worker, Purge(journal.purge))
 
 
-def reload(conf: cfg.ConfigOpts, journal: Journal, running: Engine) -> None:
-    """Have a running engine use the options as they are now; running tasks end as they began.
+def reload(
+    conf: cfg.ConfigOpts, journal: Journal, engine: Engine | None, routing: Routing | None
+) -> None:
+    """Have what runs use the options as they are now; running tasks end as they began.
 
-    :raises ConfigurationError: an option can't work; the engine goes on as before
+    :raises ConfigurationError: an option can't work; all goes on as before
     """
     check(conf)
-    run = executor(conf, journal, running.services).run
-    running.worker.use(run, worker_settings(conf))
+    transports = load_transports(conf.transports, transfer_settings(conf))
+    stores = schemes(conf)
+    if engine is not None:
+        run = executor(conf, journal, engine.services).run
+        engine.worker.use(run, worker_settings(conf))
+    if routing is not None:
+        routing.use(transports, stores)

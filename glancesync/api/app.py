@@ -14,8 +14,9 @@ from oslo_policy import policy
 
 from glancesync.api.call import Answer, Call, Limits
 from glancesync.api.routes import ROUTES
-from glancesync.errors import BadRequest, JournalUnavailable
+from glancesync.errors import BadRequest, JournalUnavailable, RegionError
 from glancesync.journal.journal import Journal
+from glancesync.routing import Routing
 
 LOG = logging.getLogger(__name__)
 
@@ -25,8 +26,11 @@ StartResponse = Callable[..., Any]
 class Application:
     """Serves ``/v1``; expects keystonemiddleware and the request id in front of it."""
 
-    def __init__(self, journal: Journal, enforcer: policy.Enforcer, limits: Limits) -> None:
+    def __init__(
+        self, journal: Journal, routing: Routing, enforcer: policy.Enforcer, limits: Limits
+    ) -> None:
         self._journal = journal
+        self._routing = routing
         self._enforcer = enforcer
         self._limits = limits
         self._mapper = routes.Mapper()
@@ -42,6 +46,8 @@ class Application:
             response = fault(error.code, str(error))
             if error.code == 405:
                 response.headers["Allow"] = ", ".join(self._methods(request))
+        except RegionError as error:
+            response = fault(502, str(error))
         except JournalUnavailable as error:
             LOG.warning(
                 "%s %s: the journal does not answer: %s", request.method, request.path, error
@@ -70,7 +76,7 @@ class Application:
         handler = ROUTES[match["template"]].get(request.method)
         if handler is None:
             raise BadRequest(f"{request.method} is not allowed on {path}", 405)
-        call = Call(request, self._journal, self._enforcer, self._limits, match)
+        call = Call(request, self._journal, self._routing, self._enforcer, self._limits, match)
         answer: Answer = handler(call)
         return answer
 

@@ -16,6 +16,7 @@ from oslo_policy import policy
 from glancesync.errors import BadRequest
 from glancesync.journal.journal import Journal
 from glancesync.model import Actor
+from glancesync.routing import Routing
 
 Answer = tuple[int, dict[str, Any]]
 
@@ -40,6 +41,7 @@ class Call:
 
     request: webob.Request
     journal: Journal
+    routing: Routing
     enforcer: policy.Enforcer
     limits: Limits
     params: Mapping[str, str]

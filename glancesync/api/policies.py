@@ -52,6 +52,12 @@ RULES = {
         "POST",
         "/v1/images/{id}/verify",
     ),
+    "glancesync:images:routes": (
+        ADMIN,
+        "See which way an image's bytes would go to a region.",
+        "GET",
+        "/v1/images/{id}/routes",
+    ),
     "glancesync:replicas:list": (
         "role:admin or role:reader or role:member",
         "List the replicas of one's project's images.",

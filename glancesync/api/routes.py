@@ -16,6 +16,7 @@ ROUTES: dict[str, dict[str, Handler]] = {
     "/v1/images/{id}/sync": {"POST": images.sync},
     "/v1/images/{id}/adopt": {"POST": images.adopt},
     "/v1/images/{id}/events": {"GET": images.history},
+    "/v1/images/{id}/routes": {"GET": images.routes},
     "/v1/images/{id}/verify": {"POST": images.verify},
     "/v1/replicas": {"GET": replicas.index},
     "/v1/tasks": {"GET": tasks.index},

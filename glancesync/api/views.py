@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from glancesync.choice import Route
 from glancesync.model import (
     Actor,
     Audit,
@@ -52,6 +53,16 @@ def replica(view: ReplicaView) -> dict[str, Any]:
         "verified_at": moment(own.verified_at),
         "expires_at": moment(own.expires_at),
         "updated_at": moment(own.updated_at),
+    }
+
+
+def route(one: Route) -> dict[str, Any]:
+    return {
+        "transport": one.transport.name,
+        "fits": one.unfit is None,
+        "why_not": one.unfit,
+        "source": None if one.source is None else str(one.source),
+        "target": None if one.target is None else str(one.target),
     }
 
 

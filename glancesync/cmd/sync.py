@@ -70,9 +70,10 @@ class Daemon:
         self._engine: wiring.Engine | None = None
         if conf.role != "api":
             self._engine = wiring.engine(conf, self._journal, self._spawn)
-        else:
-            wiring.session(conf)  # refuse now what a worker would refuse
-        self._app = deploy.load(conf, self._journal) if conf.role != "worker" else None
+        self._routing = wiring.routing(conf, self._journal) if conf.role != "worker" else None
+        self._app = None
+        if self._routing is not None:
+            self._app = deploy.load(conf, self._journal, self._routing)
 
     def _spawn(self, work: Any) -> None:
         eventlet.spawn_n(work)  # the worker itself limits how many there are
@@ -168,8 +169,7 @@ class Daemon:
         """Options marked mutable take effect; the rest needs a restart, and oslo.config says so."""
         try:
             changed = self._conf.mutate_config_files()
-            if self._engine is not None:
-                wiring.reload(self._conf, self._journal, self._engine)
+            wiring.reload(self._conf, self._journal, self._engine, self._routing)
         except Exception as error:
             LOG.error("the configuration was not reloaded: %s", error)
             return

@@ -102,6 +102,11 @@ class Client:
             body["regions"] = list(regions)
         return self._call("image_id", "POST", f"/v1/images/{image_id}/verify", json=body)
 
+    def routes(self, image_id: str, region: str) -> list[Json]:
+        """The ways an image's bytes could go to a region, the best first."""
+        path = f"/v1/images/{image_id}/routes"
+        return list(self._call("routes", "GET", path, params={"region": region})["routes"])
+
     def status(self) -> Json:
         return self._one("status", "GET", "/v1/status")
 

@@ -16,6 +16,8 @@ from glancesync.transports.settings import TransferSettings
 
 Line = dict[str, Any]
 
+_TIDY = 5.0  # seconds
+
 
 def order(
     settings: TransferSettings,
@@ -60,7 +62,8 @@ def lines_of(
 ) -> Iterator[Iterator[Line]]:
     """Have an order carried out by ``program``, and hand out what is said of it.
 
-    It is told of those ``waiting`` that are cancelled, and killed when all of them are.
+    It is told of those ``waiting`` that are cancelled. When all of them are, or nobody listens any
+    more, its standard input ends, and it has a few seconds to tidy up before it is killed.
     """
     over = threading.Event()
     with subprocess.Popen(
@@ -84,7 +87,7 @@ def lines_of(
                 left = dict(waiting)
                 gone = {name for name, target in left.items() if target.cancelled()}
                 if left and gone == left.keys():
-                    process.kill()
+                    _end(process)
                     return
                 for name in sorted(gone - dropped):
                     say(name)
@@ -97,8 +100,18 @@ def lines_of(
             yield _lines(process.stdout)
         finally:
             over.set()
-            process.kill()
             watcher.join()
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin is not None  # noqa: S101 - it is a pipe
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.close()
+    try:
+        process.wait(_TIDY)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def _lines(stream: IO[bytes]) -> Iterator[Line]:

@@ -18,7 +18,8 @@ from keystonemiddleware.auth_token._exceptions import InvalidToken
 
 from glancesync.api import deploy
 from glancesync.conf import load
-from glancesync.interfaces import Ask, Changes
+from glancesync.errors import Transient
+from glancesync.interfaces import Ask, Changes, Services
 from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
 from glancesync.model import (
@@ -35,6 +36,7 @@ from glancesync.model import (
     Step,
     Task,
 )
+from glancesync.routing import Routing
 from glancesync.states import FindingKind, PlanState, ReplicaState, TaskKind
 from tests.journals import record
 
@@ -90,6 +92,11 @@ def _fetch_token(self: AuthProtocol, token: str, **kwargs: object) -> dict[str, 
     }
 
 
+def _silent() -> Services:
+    """The regions of this API: what it looks up in them it does not get."""
+    raise Transient("RegionOne", "could not read the image: it does not answer")
+
+
 def _scope(project: str | None, domain: dict[str, str]) -> dict[str, Any]:
     if project is None:
         return {"system": {"all": True}}
@@ -120,7 +127,7 @@ class Empty(fixture.GabbiFixture):
         database.migrate()
         self.journal = Journal(database)
         self._stack.enter_context(mock.patch.object(AuthProtocol, "fetch_token", _fetch_token))
-        _running["app"] = deploy.load(conf, self.journal)
+        _running["app"] = deploy.load(conf, self.journal, Routing(self.journal, _silent, [], {}))
         self.fill()
 
     def fill(self) -> None:

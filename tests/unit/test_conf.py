@@ -172,7 +172,7 @@ def test_credentials_of_an_unknown_kind(file: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        ("carrier-pigeon", "unknown: carrier-pigeon (known: pull, upload)"),
+        ("carrier-pigeon", "unknown: carrier-pigeon (known: "),
         ("upload,carrier-pigeon", "unknown: carrier-pigeon"),
         ("", "names no transport"),
     ],

@@ -345,6 +345,7 @@ def steps(path: str) -> list[str]:
 @example("/a/../b", "", "")
 @example("/images/../../etc/passwd", "/d", "/images")
 @example("//a", "", "/")
+@example("/.", "/d", "")
 def test_a_file_that_is_read_is_the_one_glance_reads(path: str, datadir: str, seen: str) -> None:
     store = StoreInfo("local", "file", default=True, data_dir=seen)
     found = source_place(

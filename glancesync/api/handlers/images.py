@@ -77,13 +77,26 @@ def verify(call: Call) -> Answer:
     return 202, {"image_id": record.image_id, "regions": regions or None, "full": full}
 
 
+def routes(call: Call) -> Answer:
+    """``GET /v1/images/{id}/routes?region=``: which way its bytes would go there, and why."""
+    call.allow("glancesync:images:routes")
+    region = call.query(schemas.ROUTES)["region"]
+    check_regions(call, "query: region", [region])
+    image_id = _image_id(call)
+    return 200, {
+        "image_id": image_id,
+        "region": region,
+        "routes": [views.route(one) for one in call.routing.routes(image_id, region)],
+    }
+
+
 def _regions(call: Call, body: Mapping[str, Any]) -> list[str]:
     """The regions that a body names; none: all that the image goes to.
 
     :raises BadRequest: one is not known, or home
     """
     regions = sorted(set(body.get("regions", [])))
-    check_regions(call, "regions", regions)
+    check_regions(call, "body.regions", regions)
     return regions
 
 
@@ -116,7 +129,7 @@ def adopt(call: Call) -> Answer:
     image_id = _image_id(call)
     body = call.body(schemas.ADOPT)
     region, own = body["region"], body.get("own", False)
-    check_regions(call, "region", [region])
+    check_regions(call, "body.region", [region])
     replica = call.journal.replica(image_id, region)
     has = None if replica is None or replica.state in ENDED else replica.replica_id
     replica_id = body.get("replica_id") or has or _offered(call, image_id, region)
@@ -160,9 +173,9 @@ def check_regions(call: Call, field: str, regions: Iterable[str]) -> None:
     known = {region.name: region for region in call.journal.regions()}
     for name in regions:
         if name not in known:
-            raise BadRequest(f"body.{field}: there is no region {name!r}")
+            raise BadRequest(f"{field}: there is no region {name!r}")
         if known[name].home:
-            raise BadRequest(f"body.{field}: {name} is the home region")
+            raise BadRequest(f"{field}: {name} is the home region")
 
 
 def history(call: Call) -> Answer:

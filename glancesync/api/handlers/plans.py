@@ -27,7 +27,7 @@ def create(call: Call) -> Answer:
     call.allow("glancesync:plans:create")
     body = call.body(schemas.CREATE, optional=True)
     regions = sorted(set(body.get("regions", [])))
-    check_regions(call, "regions", regions)
+    check_regions(call, "body.regions", regions)
     plan = call.journal.plans.create(regions, body.get("image_id"), call.actor)
     return 202, {"plan": _shown(call, plan)}
 

@@ -29,6 +29,12 @@ ADOPT: dict[str, Any] = {
     },
 }
 
+ROUTES: dict[str, Any] = {
+    "type": "object",
+    "required": ["region"],
+    "properties": {"region": NAME},
+}
+
 INDEX: dict[str, Any] = {
     "type": "object",
     "properties": {

@@ -1,0 +1,75 @@
+"""The two ends of a transfer: what their Glances tell, with what the operator wrote of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from glancesync.choice import End, Route, routes
+from glancesync.errors import Refused
+from glancesync.interfaces import ImageService, Transport
+from glancesync.model import Image
+from glancesync.placing import source_places, target_place
+from glancesync.schemes import Scheme
+
+Schemes = Mapping[str, Sequence[Scheme]]
+
+_UNWRITTEN = "glance_store.yaml says nothing of its stores"
+
+
+def ways(
+    transports: Sequence[Transport],
+    schemes: Schemes,
+    image: Image,
+    source: ImageService,
+    target: ImageService,
+    target_id: str,
+) -> tuple[Route, ...]:
+    """The routes of ``image`` from ``source`` to the image ``target_id`` of ``target``.
+
+    The regions are only asked what one of the transports needs to know.
+
+    :raises RegionError: one does not answer
+    """
+    return routes(
+        transports,
+        image,
+        source_end(transports, schemes, image, source),
+        target_end(transports, schemes, target_id, target),
+    )
+
+
+def source_end(
+    transports: Iterable[Transport], schemes: Schemes, image: Image, service: ImageService
+) -> End:
+    """Where the bytes of ``image`` are."""
+    written = schemes.get(service.region, ())
+    if not any(one.capabilities.reads for one in transports):
+        return End(service.region)
+    if not written:
+        return End(service.region, unknown=_UNWRITTEN)
+    try:
+        places = source_places(service.locations(image.id), service.stores(), written)
+    except Refused as error:  # of its policy: then its stores are not for us to know
+        return End(service.region, unknown=error.message)
+    unknown = "glance_store.yaml does not tell how to reach the store that has the image"
+    return End(service.region, tuple(places), unknown)
+
+
+def target_end(
+    transports: Iterable[Transport], schemes: Schemes, image_id: str, service: ImageService
+) -> End:
+    """Where the bytes of a new image would be put."""
+    capabilities = [one.capabilities for one in transports]
+    methods: frozenset[str] = frozenset()
+    if any(one.needs_import_method for one in capabilities):
+        methods = service.import_methods()
+    written = schemes.get(service.region, ())
+    if not written or not any(one.writes for one in capabilities):
+        return End(service.region, unknown=_UNWRITTEN, import_methods=methods)
+    try:
+        place = target_place(image_id, service.stores(), service.file_stores(), written)
+    except Refused as error:
+        return End(service.region, unknown=error.message, import_methods=methods)
+    if isinstance(place, str):
+        return End(service.region, unknown=place, import_methods=methods)
+    return End(service.region, (place,), import_methods=methods)

@@ -1,0 +1,124 @@
+"""``filesystem``: from one directory of this host, or mounted here, to others.
+
+A child process (see :mod:`.copier`) copies and hashes; then the regions' Glances adopt the files.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from glancesync.errors import Corrupt, Refused, RegionError, Transient, WayBlocked
+from glancesync.interfaces import Capabilities, Source, Target
+from glancesync.schemes import Filesystem as Directory
+from glancesync.schemes import Place
+from glancesync.transports import child, copier
+from glancesync.transports.settings import TransferSettings
+
+Settle = Callable[[Target, RegionError | None], None]
+
+
+class Filesystem:
+    """Copies files on this host."""
+
+    name = "filesystem"
+    capabilities = Capabilities(
+        needs_formats=True,
+        fan_out=True,
+        reads=frozenset({"filesystem"}),
+        writes=frozenset({"filesystem"}),
+        here=True,
+    )
+
+    def __init__(self, settings: TransferSettings) -> None:
+        self._settings = settings
+
+    def move(self, source: Source, targets: Sequence[Target], settle: Settle) -> None:
+        """See ``interfaces.Transport``."""
+        by_name = {target.region: target for target in targets}
+        adopting = []
+        order = self._order(source, targets)
+        with child.lines_of(order, by_name, copier.__file__) as lines:
+            for line in lines:
+                if "progress" in line:
+                    for name, done in line["progress"].items():
+                        if name in by_name:
+                            by_name[name].report(done)
+                elif "stalled" in line:
+                    for name in line["stalled"]:
+                        settle(by_name.pop(name), WayBlocked(name, "the copy stalled"))
+                else:
+                    target = by_name.pop(line["target"])
+                    if not line["ok"]:
+                        settle(target, _error(source, target, line))
+                        continue
+                    # A Glance that is slow to adopt its file must not keep others waiting (P8).
+                    thread = threading.Thread(target=_adopt, args=(source, target, settle))
+                    thread.start()
+                    adopting.append(thread)
+        for thread in adopting:
+            thread.join()
+
+    def _order(self, source: Source, targets: Sequence[Target]) -> dict[str, Any]:
+        image = source.image
+        algorithm, value = image.digest or ("", "")
+        return {
+            "source": _place(source).path,
+            "size": image.size or 0,
+            "hash_algo": algorithm,
+            "hash_value": value,
+            "stall": self._settings.stall,
+            "targets": {
+                target.region: {
+                    "path": _place(target).path,
+                    "link": _shared(_place(source), _place(target)),
+                }
+                for target in targets
+            },
+        }
+
+
+def _place(end: Source | Target) -> Place:
+    assert end.place is not None  # noqa: S101 - by our capabilities
+    return end.place
+
+
+def _shared(one: Place, other: Place) -> bool:
+    """Whether the operator says that both are on one file system, which so holds the bytes once."""
+    mine, theirs = one.scheme, other.scheme
+    assert isinstance(mine, Directory)  # noqa: S101 - by our capabilities
+    assert isinstance(theirs, Directory)  # noqa: S101
+    return bool(mine.share) and mine.share == theirs.share
+
+
+def _adopt(source: Source, target: Target, settle: Settle) -> None:
+    place = _place(target)
+    try:
+        target.service.register(target.image_id, place.location, source.image)
+    except Refused as error:
+        # It said no. After any other error it may yet have adopted the file, which so has to stay:
+        # the next attempt writes it anew, and finds out.
+        try:
+            os.unlink(place.path)
+        except OSError as left:
+            said = f"{error.message}; {place.path!r} is left over: {copier.words(left)}"
+            settle(target, WayBlocked(target.region, said))
+        else:
+            settle(target, WayBlocked(target.region, error.message))
+    except RegionError as error:
+        settle(target, error)
+    except Exception as error:
+        said = f"could not register the file: {type(error).__name__}: {error}"
+        settle(target, Transient(target.region, said))
+    else:
+        settle(target, None)
+
+
+def _error(source: Source, target: Target, line: dict[str, Any]) -> RegionError:
+    if line["side"] == "corrupt":
+        return Corrupt(
+            source.service.region, f"image {source.image.id}: its data is wrong: {line['message']}"
+        )
+    return WayBlocked(target.region, line["message"])

@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The child that copies files, over real files: what it makes, and what it leaves when it fails."""
+
+import hashlib
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from glancesync.transports import copier
+from tests.functional.wait import until
+
+MIB = 1024 * 1024
+CONTENT = random.Random(1).randbytes(3 * MIB + 17)
+
+
+class Ends:
+    """A home with one image, and directories to copy it to."""
+
+    def __init__(self, root: pathlib.Path) -> None:
+        self.home = root / "home" / "image"
+        self.home.parent.mkdir()
+        self.home.write_bytes(CONTENT)
+        self.targets = {}
+        for name in ("two", "three"):
+            (root / name).mkdir()
+            self.targets[name] = root / name / "image"
+
+    def order(self, *names: str, **more: Any) -> dict[str, Any]:
+        return {
+            "source": str(self.home),
+            "size": len(CONTENT),
+            "hash_algo": "sha512",
+            "hash_value": hashlib.sha512(CONTENT).hexdigest(),
+            "stall": 20,
+            "targets": {
+                name: {"path": str(self.targets[name]), "link": False} for name in names or ["two"]
+            },
+            **more,
+        }
+
+    def names(self, name: str) -> set[str]:
+        """What is in the directory of a target."""
+        return set(os.listdir(self.targets[name].parent))
+
+
+@pytest.fixture
+def ends(tmp_path: pathlib.Path) -> Ends:
+    return Ends(tmp_path)
+
+
+def start(order: dict[str, Any]) -> "subprocess.Popen[bytes]":
+    child = subprocess.Popen(
+        [sys.executable, "-I", copier.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert child.stdin is not None
+    child.stdin.write(json.dumps(order).encode() + b"\n")
+    child.stdin.flush()
+    return child
+
+
+def fates(order: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Have an order carried out; the last word about each target."""
+    with start(order) as child:
+        assert child.stdout is not None
+        lines = [json.loads(line) for line in child.stdout]
+        assert child.wait(30) == 0
+        found = [line for line in lines if "target" in line]
+        assert len(found) == len(order["targets"]), lines
+        return {line["target"]: line for line in found}
+
+
+def test_every_target_has_the_bytes_under_the_final_name_alone(ends: Ends) -> None:
+    said = fates(ends.order("two", "three"))
+    for name, path in ends.targets.items():
+        assert said[name]["ok"], said
+        assert path.read_bytes() == CONTENT
+        assert ends.names(name) == {"image"}
+        assert not path.samefile(ends.home)
+
+
+def test_glance_may_read_it_and_others_may_not(ends: Ends) -> None:
+    fates(ends.order())
+    directory, file = ends.targets["two"].parent.stat(), ends.targets["two"].stat()
+    assert (file.st_uid, file.st_gid) == (directory.st_uid, directory.st_gid)
+    assert stat.S_IMODE(file.st_mode) == 0o640
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_the_file_is_its_directorys_owners(ends: Ends) -> None:
+    os.chown(ends.targets["two"].parent, 12345, 23456)
+    fates(ends.order())
+    file = ends.targets["two"].stat()
+    assert (file.st_uid, file.st_gid) == (12345, 23456)
+
+
+def test_one_shared_file_system_holds_the_bytes_once(ends: Ends) -> None:
+    order = ends.order()
+    order["targets"]["two"]["link"] = True
+    ends.home.chmod(0o640)
+    assert fates(order)["two"]["how"] == "hard link"
+    assert ends.targets["two"].samefile(ends.home)
+    assert ends.names("two") == {"image"}
+    assert stat.S_IMODE(ends.home.stat().st_mode) == 0o640
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_what_its_glance_could_not_read_is_copied_rather_than_linked(ends: Ends) -> None:
+    os.chown(ends.targets["two"].parent, 12345, 23456)
+    ends.home.chmod(0o600)
+    order = ends.order()
+    order["targets"]["two"]["link"] = True
+    assert fates(order)["two"]["how"] != "hard link"
+    assert ends.targets["two"].read_bytes() == CONTENT
+    assert stat.S_IMODE(ends.home.stat().st_mode) == 0o600
+
+
+def test_across_file_systems_a_link_is_a_copy(ends: Ends, tmp_path: pathlib.Path) -> None:
+    there = pathlib.Path("/dev/shm", f"glancesync-copier-{os.getpid()}")
+    there.mkdir()
+    try:
+        order = ends.order()
+        order["targets"]["two"] = {"path": str(there / "image"), "link": True}
+        assert fates(order)["two"] == {"target": "two", "ok": True, "how": "copy"}
+        assert (there / "image").read_bytes() == CONTENT
+    finally:
+        shutil.rmtree(there)
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "quote'\"s", "new\nline", "$(id)", "-rf", "日本", "back\\slash"]
+)
+def test_odd_names(ends: Ends, name: str) -> None:
+    there = ends.home.parent / name
+    there.mkdir()
+    order = ends.order()
+    order["targets"]["two"]["path"] = str(there / "image")
+    assert fates(order)["two"]["ok"]
+    assert (there / "image").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("holes", ["first", "last", "all", "between"])
+def test_holes_stay_holes_and_count_as_zeros(ends: Ends, holes: str) -> None:
+    size = 64 * MIB + 5
+    parts = {"first": [size - 10], "last": [0], "all": [], "between": [0, 32 * MIB, size - 10]}
+    with ends.home.open("wb") as file:
+        file.truncate(size)
+        for at in parts[holes]:
+            file.seek(at)
+            file.write(b"0123456789")
+    value = hashlib.sha512(ends.home.read_bytes()).hexdigest()
+    assert fates(ends.order(size=size, hash_value=value))["two"]["ok"]
+    copy = ends.targets["two"]
+    assert copy.read_bytes() == ends.home.read_bytes()
+    assert copy.stat().st_blocks <= ends.home.stat().st_blocks + 16
+
+
+def refused(ends: Ends, side: str, said: str, **more: Any) -> None:
+    """It fails, in these words, and nothing stays in the target's directory."""
+    fate = fates(ends.order(**more))["two"]
+    assert not fate["ok"]
+    assert fate["side"] == side
+    assert said in fate["message"]
+    assert ends.names("two") == set()
+
+
+def test_wrong_bytes_never_get_the_name(ends: Ends) -> None:
+    ends.home.write_bytes(CONTENT[:-1] + bytes([CONTENT[-1] ^ 1]))
+    refused(ends, "corrupt", "its sha512 is")
+
+
+def test_wrong_bytes_are_seen_by_the_md5_where_that_is_all_there_is(ends: Ends) -> None:
+    right = hashlib.md5(CONTENT).hexdigest()
+    assert fates(ends.order(hash_algo="md5", hash_value=right))["two"]["ok"]
+    ends.targets["two"].unlink()
+    refused(ends, "corrupt", "its md5 is", hash_algo="md5", hash_value="0" * 32)
+
+
+def test_an_image_without_any_hash_is_copied_by_its_size(ends: Ends) -> None:
+    assert fates(ends.order(hash_algo="", hash_value=""))["two"]["ok"]
+
+
+@pytest.mark.parametrize("size", [0, len(CONTENT) - 1, len(CONTENT) + 1])
+def test_a_file_of_another_size(ends: Ends, size: int) -> None:
+    refused(ends, "source", f"has {len(CONTENT)} bytes, not {size}", size=size)
+
+
+def test_no_file(ends: Ends) -> None:
+    ends.home.unlink()
+    refused(ends, "source", "No such file")
+
+
+def test_a_symbolic_link_is_not_followed(ends: Ends, tmp_path: pathlib.Path) -> None:
+    ends.home.rename(tmp_path / "real")
+    ends.home.symlink_to(tmp_path / "real")
+    refused(ends, "source", "it is a symbolic link")
+
+
+def test_a_fifo_does_not_hang(ends: Ends) -> None:
+    ends.home.unlink()
+    os.mkfifo(ends.home)
+    refused(ends, "source", "is not a file")
+
+
+def test_no_directory(ends: Ends) -> None:
+    order = ends.order()
+    order["targets"]["two"]["path"] = str(ends.home.parent / "missing" / "image")
+    fate = fates(order)["two"]
+    assert (fate["ok"], fate["side"]) == (False, "target")
+    assert "No such file or directory" in fate["message"]
+
+
+def test_a_full_disk(ends: Ends) -> None:
+    there = ends.targets["two"].parent
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(there)])
+    if mounted.returncode:
+        pytest.skip("only root mounts a small file system")
+    try:
+        refused(ends, "target", "No space left")
+        assert fates(ends.order("two", "three"))["three"]["ok"], "one must not harm the other"
+    finally:
+        subprocess.run(["umount", str(there)], check=True)
+
+
+def test_a_directory_that_is_only_read(ends: Ends) -> None:
+    there = ends.targets["two"].parent
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "none", str(there)])
+    if mounted.returncode:
+        pytest.skip("only root mounts a read-only file system")
+    try:
+        refused(ends, "target", "Read-only")
+    finally:
+        subprocess.run(["umount", str(there)], check=True)
+
+
+def test_what_is_in_the_way_is_not_followed(ends: Ends, tmp_path: pathlib.Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"keep")
+    (ends.targets["two"].parent / ".image.glance-sync").symlink_to(victim)
+    fate = fates(ends.order())["two"]
+    assert (fate["ok"], fate["side"]) == (False, "target")
+    assert victim.read_bytes() == b"keep"
+
+
+def test_what_an_earlier_run_left_is_written_over(ends: Ends) -> None:
+    (ends.targets["two"].parent / ".image.glance-sync").write_bytes(b"x" * 5 * MIB)
+    ends.targets["two"].write_bytes(b"stale")
+    assert fates(ends.order())["two"]["ok"]
+    assert ends.targets["two"].read_bytes() == CONTENT
+    assert ends.names("two") == {"image"}
+
+
+def slow(ends: Ends) -> dict[str, Any]:
+    """An order that takes a while: the hash of a long hole."""
+    size = 40 * 1024 * MIB
+    os.truncate(ends.home, size)
+    return ends.order(size=size)
+
+
+def partial(ends: Ends) -> bool:
+    return ".image.glance-sync" in ends.names("two")
+
+
+def test_two_at_the_same_file(ends: Ends) -> None:
+    with start(slow(ends)) as first:
+        try:
+            until(lambda: partial(ends), 20, "the first to have begun")
+            fate = fates(ends.order(size=ends.home.stat().st_size))["two"]
+            assert (fate["ok"], fate["side"]) == (False, "target")
+            assert "somebody else" in fate["message"]
+            assert partial(ends), "the first one's file must stay"
+        finally:
+            first.kill()
+
+
+def test_it_ends_and_leaves_nothing_when_nobody_listens_any_more(ends: Ends) -> None:
+    with start(slow(ends)) as child:
+        until(lambda: partial(ends), 20, "it to have begun")
+        assert child.stdin is not None
+        child.stdin.close()
+        assert child.wait(10) == 3
+    assert ends.names("two") == set()
+
+
+def test_a_target_that_is_dropped_goes_and_the_other_stays(ends: Ends) -> None:
+    order = slow(ends)
+    order["targets"] = ends.order("two", "three")["targets"]
+    with start(order) as child:
+        try:
+            until(lambda: partial(ends), 20, "it to have begun")
+            assert child.stdin is not None
+            assert child.stdout is not None
+            child.stdin.write(b'"two"\n')
+            child.stdin.flush()
+            fate = next(
+                line for line in map(json.loads, child.stdout) if line.get("target") == "two"
+            )
+            assert fate["message"] == "the copy was cancelled"
+            assert ends.names("two") == set()
+            assert ends.names("three") == {".image.glance-sync"}
+        finally:
+            child.kill()
+
+
+def test_a_file_that_changes_while_it_is_read(ends: Ends) -> None:
+    with start(slow(ends)) as child:
+        until(lambda: partial(ends), 20, "it to have begun")
+        os.truncate(ends.home, MIB)
+        assert child.stdout is not None
+        fate = next(line for line in map(json.loads, child.stdout) if "target" in line)
+    assert (fate["ok"], fate["side"]) == (False, "source")
+    assert ends.names("two") == set()
+
+
+def test_killed_outright_it_leaves_what_the_next_run_takes(ends: Ends) -> None:
+    with start(slow(ends)) as child:
+        until(lambda: partial(ends), 20, "it to have begun")
+        child.send_signal(signal.SIGKILL)
+    os.truncate(ends.home, 0)
+    ends.home.write_bytes(CONTENT)
+    assert fates(ends.order())["two"]["ok"]
+    assert ends.names("two") == {"image"}
