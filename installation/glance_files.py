@@ -18,11 +18,13 @@ import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
-FILTER = "glance_sync"
-FILTER_SECTION = f"filter:{FILTER}"
-FILTER_FACTORY = "glance_patch.filter:filter_factory"
-# The filter goes behind this one, wherever it stands and whatever name it was given: it makes the
-# request context that tells who did what.
+# The filters of roles home and region, by the names they have in the paste file.
+FILTERS = {
+    "glance_sync": "glance_patch.filter:filter_factory",
+    "glance_sync_locations": "glance_patch.locations:filter_factory",
+}
+# They go behind this one, wherever it stands and whatever name it was given: it makes the request
+# context that tells who did what.
 CONTEXT_FACTORY = "glance.api.middleware.context:ContextMiddleware"
 
 HEADER = re.compile(r"\[(?P<name>[^]]*)\]")
@@ -216,33 +218,33 @@ def in_pipelines(lines: list[str], change: Callable[[str], str]) -> list[str]:
     return result
 
 
-def hook(lines: list[str]) -> list[str]:
+def hook(name: str, lines: list[str]) -> list[str]:
     """The paste file with our filter behind the context filter of every pipeline that has one."""
     names = "|".join(re.escape(name) for name in sorted(context_filters(lines)))
-    context = re.compile(rf"(?<!\S)({names})(?!\S)(?!\s+{FILTER}(?!\S))")
     present = re.compile(rf"(?<!\S)({names})(?!\S)")
+    ours = rf"(?:\s+(?:{'|'.join(FILTERS)})(?!\S))*?"
+    context = re.compile(rf"{present.pattern}(?!{ours}\s+{name}(?!\S))")
     found = 0
 
     def insert(text: str) -> str:
         nonlocal found
         found += len(present.findall(text))
-        return context.sub(rf"\1 {FILTER}", text)
+        return context.sub(rf"\1 {name}", text)
 
     lines = in_pipelines(lines, insert)
     if not found:
         raise EditError("no pipeline with Glance's context filter: is this Glance's paste file?")
-    factory = find(lines, FILTER_SECTION, "paste.filter_factory")
-    if factory is None:
-        end = line_end(lines)
-        body = [f"paste.filter_factory = {FILTER_FACTORY}{end}"]
-        return append_section(lines, FILTER_SECTION, body)
-    return put(lines, FILTER_SECTION, "paste.filter_factory", FILTER_FACTORY)
+    section = f"filter:{name}"
+    if find(lines, section, "paste.filter_factory") is None:
+        body = [f"paste.filter_factory = {FILTERS[name]}{line_end(lines)}"]
+        return append_section(lines, section, body)
+    return put(lines, section, "paste.filter_factory", FILTERS[name])
 
 
-def unhook(lines: list[str]) -> list[str]:
+def unhook(name: str, lines: list[str]) -> list[str]:
     """The paste file without our filter, everything else untouched."""
-    ours = re.compile(rf"[ \t]+{FILTER}(?!\S)")
-    return drop_section(in_pipelines(lines, lambda text: ours.sub("", text)), FILTER_SECTION)
+    ours = re.compile(rf"[ \t]+{name}(?!\S)")
+    return drop_section(in_pipelines(lines, lambda text: ours.sub("", text)), f"filter:{name}")
 
 
 def revert_options(before: list[str], now: list[str]) -> list[str]:
@@ -320,9 +322,9 @@ def main(argv: list[str]) -> int:
             path, section, key, *new = args
             lines = add_items(read(path), section, key, new)
         elif command == "hook":
-            lines = hook(read(args[0]))
+            lines = hook(args[0], read(args[1]))
         elif command == "unhook":
-            lines = unhook(read(args[0]))
+            lines = unhook(args[0], read(args[1]))
         elif command == "revert-options":
             lines = revert_options(*(read(path) for path in args))
         elif command == "revert-lists":

@@ -28,7 +28,8 @@ Usage: install.sh ROLE --config-dir DIR [OPTION...]
 Roles:
   home     tell glance-sync which images change: hook into the home region's Glance
   server   the glance-sync server itself
-  region   let a target region's Glance import from the home region (transport "pull")
+  region   let a target region's Glance import from the home region (transport "pull"), and
+           adopt files that glance-sync puts into its file store
 
 All roles:
   --config-dir DIR       Glance's configuration directory; for server the one of glance-sync
@@ -50,6 +51,7 @@ home:
 
 region:
   --home-url URL         image endpoint of the home region, as the Keystone catalog lists it
+  --no-file-locations    leave Glance's code alone: files are not adopted
 
 server:
   --venv DIR             virtual environment of the server (default: /opt/glance-sync)
@@ -84,7 +86,7 @@ parse_options() {
   local all="config-dir dry-run uninstall restart-command health-url health-timeout python"
   local -A allowed=(
     [home]=" $all no-restart sync-host sync-port "
-    [region]=" $all no-restart home-url "
+    [region]=" $all no-restart home-url no-file-locations "
     [server]=" $all venv user unit-dir no-start "
   )
   [[ ${1-} != --help && ${1-} != -h ]] || { usage; exit 0; }
@@ -99,7 +101,7 @@ parse_options() {
     [[ $1 == --?* ]] || bad_usage "'$1' is not an option"
     [[ ${allowed[$role]} == *" $name "* ]] || bad_usage "role $role has no option '$1'"
     case $name in
-      dry-run | uninstall | no-restart | no-start)
+      dry-run | uninstall | no-restart | no-start | no-file-locations)
         option[$name]=1
         shift
         ;;
@@ -156,6 +158,8 @@ check_python_runs() {
 . "$here/lib/service.sh"
 # shellcheck source=installation/lib/glance.sh
 . "$here/lib/glance.sh"
+# shellcheck source=installation/lib/package.sh
+. "$here/lib/package.sh"
 # shellcheck source=installation/lib/home.sh
 . "$here/lib/home.sh"
 # shellcheck source=installation/lib/region.sh

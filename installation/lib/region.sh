@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Role region: a target region's Glance may import from the home region.
+# Role region: a target region's Glance may import from the home region, and adopts files that
+# glance-sync puts into its store.
 
 check_options_region() {
   check_glance_dir
@@ -64,15 +65,47 @@ add_item() {
   printf '%s\t%s\t%s\n' "${@:2}" >>"$work/added"
 }
 
+# Takes away what an earlier run has put there.
+remove_file_locations() {
+  local path
+  for path in "${order[@]}"; do
+    case ${kind_of[$path]} in
+      package)
+        dry_run || begin
+        remove_package "$path"
+        kind_of[$path]="no package"
+        ;;
+      paste)
+        edit unhook "${filter_of[region]}" "$path" >"$work/paste" || die "cannot edit $path"
+        put_file paste "$path" "$work/paste"
+        ;;
+    esac
+  done
+}
+
 install_region() {
-  if [[ -n ${option[python]-} ]]; then helper_python=$(command -v -- "${option[python]}"); fi
-  find_glance_conf
+  if [[ -n ${option[no-file-locations]-} ]]; then
+    if [[ -n ${option[python]-} ]]; then helper_python=$(command -v -- "${option[python]}"); fi
+    find_glance_conf
+    remove_file_locations
+  else
+    find_glance_python
+    helper_python=$python
+    find_glance_conf
+    find_paste
+    add_filter
+  fi
   add_item "$(file_of_option DEFAULT enabled_import_methods)" \
     DEFAULT enabled_import_methods glance-download
   allow schemes "$home_scheme"
   allow hosts "$home_host"
   # A URL without a port passes whatever allowed_ports says.
   if [[ -n $home_port ]]; then allow ports "$home_port"; fi
+  if [[ -z ${option[no-file-locations]-} ]]; then
+    put_package "$site_dir/glance_patch"
+    dry_run || check_package "$site_dir/glance_patch"
+    put_filter
+  fi
   put_file lists "$api_conf" "$(staged "$api_conf")"
   if [[ -n $image_import_conf ]]; then
     put_file lists "$image_import_conf" "$(staged "$image_import_conf")"

@@ -33,7 +33,7 @@ uninstall_file() {
     case ${kind_of[$path]} in
       options) edit revert-options "$before" "$path" >"$work/reverted" ;;
       lists) edit revert-lists "$state/current/added" "$before" "$path" >"$work/reverted" ;;
-      paste) edit unhook "$path" >"$work/reverted" ;;
+      paste) edit unhook "${filter_of[$role]}" "$path" >"$work/reverted" ;;
       *) cat -- "$path" >"$work/reverted" ;;
     esac || die "cannot take our lines out of $path"
     restore_file "$path" "$work/reverted"
@@ -76,6 +76,7 @@ uninstall() {
     path=${order[index]}
     case ${kind_of[$path]} in
       package) remove_package "$path" ;;
+      "no package") ;;
       "made venv" | "found venv") uninstall_venv "$path" ;;
       unit)
         if ! dry_run && manages_unit "$path"; then

@@ -217,7 +217,7 @@ def test_a_package_that_does_not_import_is_not_left_behind(host: Host) -> None:
     (host.site_packages / "oslo_config.py").write_text("raise ImportError('no oslo.config')\n")
     before = host.snapshot()
     said = host.run("home", "--no-restart", expect=1)
-    assert "cannot import glance_patch.filter" in said
+    assert "cannot import glance_patch" in said
     assert host.snapshot() == before
 
 
@@ -315,7 +315,7 @@ def test_glances_that_share_a_python_share_the_package(host: Host) -> None:
     host.run("home", "--no-restart")
     command = [str(CHECKOUT / "installation" / "install.sh"), "home", "--config-dir", str(other)]
     run([*command, *arguments])
-    assert "other Glances use it" in host.run("home", "--uninstall", "--no-restart")
+    assert "it is still used" in host.run("home", "--uninstall", "--no-restart")
     assert (host.package / "filter.py").exists()
     run([*command, "--uninstall", "--no-restart"])
     assert not host.package.exists()
