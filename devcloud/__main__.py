@@ -53,6 +53,11 @@ def _parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         help="whether glance-sync runs (first time: yes)",
     )
+    up.add_argument(
+        "--file-locations",
+        action=argparse.BooleanOptionalAction,
+        help="whether the target regions' Glances adopt files (first time: yes)",
+    )
     up.set_defaults(run=_up)
 
     down = commands.add_parser("down", parents=[common], help="stop it, keep what it holds")
@@ -87,6 +92,7 @@ def _up(options: argparse.Namespace) -> int:
         glance_version=options.glance_version,
         hook=options.hook,
         sync=options.sync,
+        file_locations=options.file_locations,
         say=lambda message: print(message, flush=True),
     )
     cloud.up()

@@ -22,10 +22,12 @@ class Cloud(Layout):
     """A devcloud: one Keystone, a Glance per region, and glance-sync.
 
     Arguments that are left out are as they were when the cloud of this name was last up, or the
-    defaults: 3 regions at port 9590, the newest Glance, with hook and sync server.
+    defaults: 3 regions at port 9590, the newest Glance, with hook and sync server, and with the
+    door for files in all target regions.
 
     *glance_version* is a release or a series (``"33.0.0"``, ``"33"``) for all regions or a mapping
-    from region names. *overrides* go over the configuration files: region name, ``"keystone"`` or
+    from region names. *file_locations* says whether target regions adopt files, or which of them
+    do. *overrides* go over the configuration files: region name, ``"keystone"`` or
     ``"glance-sync"`` -> section -> option -> value; section ``uwsgi`` is for the WSGI server's.
     As a context manager the cloud is up inside the ``with`` block and down after it.
     """
@@ -136,7 +138,8 @@ class Cloud(Layout):
         for name in self.names:
             region = self.region(name)
             venv = self.glance_venv(region)
-            patch = [_site_packages(venv) / "glance_patch"] if self.hooked(name) else []
+            patched = self.hooked(name) or self.adopts_files(name)
+            patch = [_site_packages(venv) / "glance_patch"] if patched else []
             found.append(
                 self._wsgi(
                     f"glance-{name}", region.config_dir, region.port, "/healthcheck", venv, patch

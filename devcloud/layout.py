@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a devcloud consists of and where it keeps what; nothing here starts or writes anything."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ class Layout:
         glance_version: str | Mapping[str, str] | None = None,
         hook: bool | None = None,
         sync: bool | None = None,
+        file_locations: bool | Collection[str] | None = None,
         overrides: configs.Overrides | None = None,
         say: Callable[[str], None] | None = None,
     ) -> None:
@@ -70,6 +71,10 @@ class Layout:
             settings.hook = hook
         if sync is not None:
             settings.sync = sync
+        if file_locations is not None:
+            settings.file_locations = (
+                file_locations if isinstance(file_locations, bool) else sorted(file_locations)
+            )
         if overrides is not None:
             settings.overrides = {
                 service: {section: dict(options) for section, options in sections.items()}
@@ -81,6 +86,9 @@ class Layout:
         unknown = set(settings.overrides) - {"keystone", "glance-sync", *self.names}
         if unknown:
             raise DevcloudError(f"overrides for what is not there: {', '.join(sorted(unknown))}")
+        if not isinstance(settings.file_locations, bool) and file_locations is not None:
+            for region in settings.file_locations:
+                self.region(region)
 
     @property
     def names(self) -> list[str]:
@@ -198,6 +206,11 @@ class Layout:
     def prepared(self, region: str) -> bool:
         """Whether the installer makes *region* a target of glance-sync."""
         return self.settings.sync and region != self.home
+
+    def adopts_files(self, region: str) -> bool:
+        """Whether *region* has the door for files; the Glance of a target that has not is stock."""
+        which = self.settings.file_locations
+        return self.prepared(region) and (which if isinstance(which, bool) else region in which)
 
 
 def _names(count: int) -> list[str]:

@@ -156,9 +156,10 @@ class Maker:
             with venvs.locked(self._layout.root / "venvs" / f"glance-{region.version}.lock"):
                 self._install("home", *common, "--sync-host", ports.HOST, "--sync-port", port)
         elif self._layout.prepared(region.name):
-            self._install(
-                "region", *common, "--home-url", self._layout.region(self._layout.home).url
-            )
+            home_url = self._layout.region(self._layout.home).url
+            stock = [] if self._layout.adopts_files(region.name) else ["--no-file-locations"]
+            with venvs.locked(self._layout.root / "venvs" / f"glance-{region.version}.lock"):
+                self._install("region", *common, "--home-url", home_url, *stock)
 
     def prepare_sync(self) -> None:
         """Install glance-sync as its operator would, and set it up."""

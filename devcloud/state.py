@@ -18,6 +18,7 @@ class Settings:
     versions: list[str] = field(default_factory=list)  # Glance release of region 1, 2, ...
     hook: bool = True
     sync: bool = True
+    file_locations: bool | list[str] = True  # whether target regions adopt files, or which do
     # service or region name -> section -> option -> value
     overrides: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
     passwords: dict[str, str] = field(default_factory=dict)
