@@ -136,8 +136,9 @@ def test_words_and_decisions_are_pure(path: pathlib.Path) -> None:
     assert impure == set(), "no I/O, clock or chance"
 
 
-def test_the_mover_needs_the_standard_library_only() -> None:
-    path = ROOT / "glancesync/transports/mover.py"
+@pytest.mark.parametrize("name", ["mover", "rbd_mover"])
+def test_the_movers_need_the_standard_library_only(name: str) -> None:
+    path = ROOT / f"glancesync/transports/{name}.py"
     found = imports_of(path)
     assert foreign(found) == set()
     assert not {name for name in found if name.startswith("glancesync")}
