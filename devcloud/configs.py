@@ -99,6 +99,7 @@ def glance_sync(*, port: int, home_url: str, database: Path, login: dict[str, st
             "bind_port": str(port),
             "sync_strategy": "ALL",
             "cascading_endpoint_url": home_url,
+            "glance_store_cfg_file": "glance_store.yaml",
         },
         "database": {"connection": sqlite(database)},
         "keystone_authtoken": {
@@ -109,6 +110,19 @@ def glance_sync(*, port: int, home_url: str, database: Path, login: dict[str, st
         },
         "service_credentials": dict(login),
     }
+
+
+def glance_store(regions: list[str]) -> str:
+    """glance_store.yaml for regions whose stores are all directories of this host."""
+    lines = ["glances:"]
+    for region in regions:
+        lines += [
+            f"  - name: {region}",
+            "    schemes:",
+            "      - name: filesystem",
+            "        parameters: {host: localhost}",
+        ]
+    return "\n".join(lines) + "\n"
 
 
 def uwsgi(*, module: str, port: int, directory: Path) -> Options:

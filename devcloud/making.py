@@ -179,6 +179,8 @@ class Maker:
                 *("--unit-dir", str(units)),
                 "--no-start",
             )
+        stores = configs.glance_store(self._layout.names)
+        configs.write_private(directory / "glance_store.yaml", stores)
         options = configs.glance_sync(
             port=self._layout.sync_port,
             home_url=self._layout.region(self._layout.home).url,

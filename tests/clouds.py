@@ -21,6 +21,8 @@ import pytest
 from devcloud import PORT_WIDTH, Cloud
 from devcloud.ports import find_base
 
+#: Tests look at what travels from Glance to Glance; those of other ways say so.
+OVERRIDES = {"glance-sync": {"DEFAULT": {"transports": "upload"}}}
 ENDS_OF_SUPPORT = ["30", "33"]
 BETWEEN = ["31", "32"]
 
@@ -40,7 +42,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def cloud() -> Iterator[Cloud]:
     """Three regions with hook and sync server, built once and cleaned away at the end."""
-    fresh = Cloud(name="test", regions=3, base_port=find_base(PORT_WIDTH), hook=True, sync=True)
+    fresh = Cloud(
+        name="test",
+        regions=3,
+        base_port=find_base(PORT_WIDTH),
+        hook=True,
+        sync=True,
+        overrides=OVERRIDES,
+    )
     with cleaned(fresh):
         fresh.up()
         yield fresh
@@ -56,6 +65,7 @@ def versioned_cloud(request: pytest.FixtureRequest) -> Iterator[Cloud]:
         glance_version={"RegionOne": request.param, "RegionTwo": ENDS_OF_SUPPORT[-1]},
         hook=True,
         sync=True,
+        overrides=OVERRIDES,
     )
     with cleaned(fresh):
         fresh.up()

@@ -8,7 +8,7 @@ OPTIONS = [
     cfg.ListOpt(
         "transports",
         mutable=True,
-        default=["upload"],
+        default=["filesystem", "upload"],
         help="Ways to move bytes, best first; for each image and region the first that fits is "
         "taken. 'upload' reads the home image once and writes it to all regions that need it; "
         "'pull' has the region's Glance import it (glance-download).",

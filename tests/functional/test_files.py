@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The transport ``filesystem`` between real Glances: what it does, and what takes its place."""
+
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from devcloud import Cloud
+from tests.functional.estate import Estate, random_bytes, sha512
+from tests.functional.reconfigured import sync_with
+from tests.functional.test_cli import Cli
+from tests.functional.wait import until
+
+SIZE = 3_000_017
+
+
+@pytest.fixture(scope="module")
+def by_files(cloud: Cloud) -> Iterator[None]:
+    with sync_with(Estate(cloud), transports="filesystem,upload"):
+        yield
+
+
+@pytest.fixture
+def estate(cloud: Cloud, by_files: None) -> Iterator[Estate]:
+    estate = Estate(cloud)
+    yield estate
+    estate.clear()
+
+
+@pytest.fixture
+def cli(cloud: Cloud) -> Cli:
+    return Cli(cloud)
+
+
+def ways(cli: Cli, image: str) -> dict[str, str]:
+    """Region -> the transport that brought the replica there."""
+    shown = cli.json("show", image)
+    return {one["region"]: one["transport"] for one in shown["replicas"]}
+
+
+def history(cli: Cli, image: str) -> list[dict[str, Any]]:
+    return list(reversed(cli.json("history", image)))
+
+
+def files(estate: Estate, region: str) -> set[str]:
+    return set(os.listdir(estate.cloud.region(region).datadir))
+
+
+def test_files_are_copied_and_adopted(estate: Estate, cli: Cli) -> None:
+    content = random_bytes(SIZE)
+    image = estate.create(content, tags=["t"], flavour="vanilla")
+    estate.follows(image)
+    for region in estate.others:
+        assert sha512(estate.bytes_of(region, image)) == sha512(content)
+        shown = estate.glances[region].images.get(image)
+        assert shown["checksum"] == hashlib.md5(content).hexdigest()
+        assert shown["os_hash_value"] == sha512(content)
+        assert shown["size"] == SIZE
+        assert files(estate, region) >= {image}
+        assert not any(name.startswith(".") for name in files(estate, region))
+    until(lambda: set(ways(cli, image).values()) == {"filesystem"}, 20, "the record of the way")
+
+
+def test_a_replica_that_is_deleted_takes_its_own_file_along(estate: Estate) -> None:
+    image = estate.create(random_bytes(SIZE))
+    estate.follows(image)
+    region = estate.others[0]
+    estate.glances[region].images.delete(image)
+    assert image not in files(estate, region)
+    assert image in files(estate, estate.cloud.home)
+    assert image in files(estate, estate.others[1])
+    estate.home.images.delete(image)
+    estate.gone(image)
+    assert image not in files(estate, estate.others[1])
+
+
+def test_the_ways_are_explained(estate: Estate, cli: Cli) -> None:
+    image = estate.create(random_bytes(100))
+    estate.follows(image)
+    region = estate.others[0]
+    (first, second) = cli.json("route", image, region)
+    home = estate.cloud.region(estate.cloud.home).datadir
+    assert first["Transport"] == "filesystem"
+    assert first["Fits"] is True
+    assert first["From"] == str(home / image)
+    assert first["To"] == str(estate.cloud.region(region).datadir / image)
+    assert (second["Transport"], second["Fits"]) == ("upload", True)
+
+
+@contextlib.contextmanager
+def moved_away(path: pathlib.Path) -> Iterator[None]:
+    aside = path.with_name(path.name + ".aside")
+    path.rename(aside)
+    try:
+        yield
+    finally:
+        aside.rename(path)
+
+
+def test_where_the_files_can_not_be_read_the_next_way_is_taken(estate: Estate, cli: Cli) -> None:
+    """glance_store.yaml says that home's store is in a directory where it is not."""
+    stores = estate.cloud.sync_config.with_name("elsewhere.yaml")
+    written = {
+        "glances": [
+            {
+                "name": name,
+                "schemes": [
+                    {
+                        "name": "filesystem",
+                        "parameters": {"host": "localhost"}
+                        | ({"datadir": "/nowhere"} if name == estate.cloud.home else {}),
+                    }
+                ],
+            }
+            for name in estate.cloud.names
+        ]
+    }
+    stores.write_text(json.dumps(written))
+    with sync_with(estate, transports="filesystem,upload", glance_store_cfg_file=str(stores)):
+        content = random_bytes(SIZE)
+        image = estate.create(content)
+        estate.follows(image)
+        assert sha512(estate.bytes_of(estate.others[0], image)) == sha512(content)
+        until(lambda: set(ways(cli, image).values()) == {"upload"}, 20, "the record of the way")
+        blocked = [one for one in history(cli, image) if one["What"] == "blocked"]
+        assert {one["Region"] for one in blocked} == set(estate.others)
+        assert all("'/nowhere/" in one["Detail"] for one in blocked)
+        assert all("No such file or directory" in one["Detail"] for one in blocked)
+
+
+def test_rotten_bytes_at_home_never_become_a_replica(estate: Estate, cli: Cli) -> None:
+    region = estate.others[0]
+    with sync_with(estate, transports="filesystem", sync_strategy="None"):
+        content = random_bytes(SIZE)
+        image = estate.create(content)
+        path = estate.cloud.region(estate.cloud.home).datadir / image
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with sync_with(estate, transports="filesystem"):
+        cli("run", image)
+
+        def said() -> str | None:
+            shown = cli.json("show", image)["replicas"]
+            return next((one["last_error"] for one in shown if one["region"] == region), None)
+
+        until(said, 30, "word about it")
+        assert "its data is wrong" in (said() or "")
+        assert image not in files(estate, region)
+        found = estate.glances[region].images.get(image)
+        assert found["status"] == "queued"
+        path.write_bytes(content)
+        cli("run", image)
+        estate.follows(image)
+        assert sha512(estate.bytes_of(region, image)) == sha512(content)
+
+
+def test_a_stock_glance_gets_the_image_through_its_api(estate: Estate, cli: Cli) -> None:
+    region = estate.others[0]
+    paste = estate.cloud.region(region).config_dir / "glance-api-paste.ini"
+    before = paste.read_text()
+    assert "glance_sync_locations" in before
+    paste.write_text(before.replace(" glance_sync_locations", ""))
+    estate.cloud.restart(f"glance-{region}")
+    try:
+        image = estate.create(random_bytes(SIZE))
+        estate.follows(image)
+        assert ways(cli, image) == {region: "upload", estate.others[1]: "filesystem"}
+        first = cli.json("route", image, region)[0]
+        assert first["Fits"] is False
+        assert "does not adopt files" in first["Why not"]
+    finally:
+        paste.write_text(before)
+        estate.cloud.restart(f"glance-{region}")
