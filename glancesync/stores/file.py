@@ -33,7 +33,7 @@ from glancesync.stores.document import Document, Path, parse
 from glancesync.stores.files import read
 from glancesync.stores.schema import SCHEMA, kinds
 
-MAX_SIZE = 4 * 1024 * 1024
+MAX_SIZE = 1024 * 1024  # two thousand regions; PyYAML needs 2 s for half of it
 
 _VALIDATOR = Draft202012Validator(SCHEMA)
 _WORD = re.compile(r"[A-Za-z_]\w{0,39}")
