@@ -10,8 +10,9 @@ OPTIONS = [
         mutable=True,
         default=["filesystem", "upload"],
         help="Ways to move bytes, best first; for each image and region the first that fits is "
-        "taken. 'upload' reads the home image once and writes it to all regions that need it; "
-        "'pull' has the region's Glance import it (glance-download).",
+        "taken. 'filesystem' copies files from store to store on this host; 'upload' reads the home "
+        "image once and writes it to all regions that need it; 'pull' has the region's Glance "
+        "import it (glance-download).",
     ),
     cfg.StrOpt(
         "glance_store_cfg_file",

@@ -39,9 +39,8 @@ def config(cloud: Cloud, tmp_path: Path, *changes: tuple[str, str]) -> str:
         assert count, pattern
     path = tmp_path / "glance-sync.conf"
     path.write_text(text)
-    (tmp_path / "glance-sync-paste.ini").write_text(
-        (cloud.sync_config.parent / "glance-sync-paste.ini").read_text()
-    )
+    for name in ("glance-sync-paste.ini", "glance_store.yaml"):
+        (tmp_path / name).write_text((cloud.sync_config.parent / name).read_text())
     return str(path)
 
 

@@ -46,7 +46,7 @@ def test_the_least_there_has_to_be(file: pathlib.Path) -> None:
     conf = load(["--config-file", str(file)], prog="test", version="0")
     assert conf.bind_port == 9595
     assert conf.sync_strategy == "None"
-    assert conf.transports == ["upload"]
+    assert conf.transports == ["filesystem", "upload"]
     assert conf.service_credentials.timeout == 30
 
 
