@@ -222,8 +222,7 @@ def hook(name: str, lines: list[str]) -> list[str]:
     """The paste file with our filter behind the context filter of every pipeline that has one."""
     names = "|".join(re.escape(name) for name in sorted(context_filters(lines)))
     present = re.compile(rf"(?<!\S)({names})(?!\S)")
-    ours = rf"(?:\s+(?:{'|'.join(FILTERS)})(?!\S))*?"
-    context = re.compile(rf"{present.pattern}(?!{ours}\s+{name}(?!\S))")
+    context = re.compile(rf"{present.pattern}(?!.*\s{name}(?!\S))")
     found = 0
 
     def insert(text: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.installation.conftest import Host
+from tests.installation.conftest import CHECKOUT, Host, run
 
 # What Glance makes of its configuration, and whether it would fetch each of the URLs.
 ASK = """
@@ -30,6 +30,26 @@ print(json.dumps({
     "fetched": [url for url in sys.argv[2:] if allowed(url)],
 }))
 """
+# Loads the application from the paste file exactly as Glance does, and looks for the door in it.
+LOAD = """
+import sys
+import glance.gateway, glance_store
+from glance.common import config
+from oslo_log import log
+log.register_options(config.CONF)
+config.parse_args(args=["--config-file", sys.argv[1]])
+glance_store.register_opts(config.CONF)
+names, apps = set(), [config.load_paste_app("glance-api")]
+while apps:
+    app = apps.pop()
+    names.add(type(app).__name__)
+    below = [getattr(app, name, None) for name in ("application", "app", "_app")]
+    below += getattr(app, "applications", None) and [one for _, one in app.applications] or []
+    apps += [one for one in below if callable(one)]
+print("door", "Door" in names)
+"""
+HOME = ["--home-url", "http://203.0.113.7:9292", "--no-restart"]
+KEYSTONE = ["keystone", "keystone+caching", "keystone+cachemanagement"]
 DEFAULT_METHODS = ["glance-direct", "web-download", "copy-image"]
 
 
@@ -146,17 +166,124 @@ def test_edits_between_two_installs_survive_uninstall(host: Host) -> None:
     assert ask(host)["methods"] == DEFAULT_METHODS
 
 
+def pipelines(host: Host) -> dict[str, list[str]]:
+    lines = host.paste_ini.read_text().splitlines()
+    pairs = (line.split(" = ") for line in lines if " = cors " in line)
+    return {name: value.split() for name, value in pairs}
+
+
+def test_the_door_gets_in_and_works(series: str, make_host: Callable[[str], Host]) -> None:
+    host = make_host(series)
+    host.set(host.api_conf, "[paste_deploy]\n", "[paste_deploy]\nflavor = keystone\n")
+    before, stock = host.snapshot(), pipelines(host)
+    assert "door False" in host.ask_glance(LOAD)
+    host.run("region", *HOME)
+    after = pipelines(host)
+    assert [name for name in after if after[name] != stock[name]] == KEYSTONE
+    for name in KEYSTONE:
+        place = stock[name].index("context") + 1
+        assert after[name] == [*stock[name][:place], "glance_sync_locations", *stock[name][place:]]
+    assert "door True" in host.ask_glance(LOAD)
+    host.run("region", "--uninstall", "--no-restart")
+    assert "door False" in host.ask_glance(LOAD)
+    assert host.snapshot() == before
+
+
+def test_the_door_can_be_left_out(host: Host) -> None:
+    before, paste = host.snapshot(), host.paste_ini.read_text()
+    host.run("region", *HOME, "--no-file-locations")
+    without = host.snapshot()
+    assert host.paste_ini.read_text() == paste
+    assert not host.package.exists()
+    host.run("region", *HOME)
+    assert (host.package / "locations.py").exists()
+    assert "glance_sync_locations" in host.paste_ini.read_text()
+    said = host.run("region", *HOME, "--no-file-locations", "--dry-run")
+    assert f"Would remove {host.package}" in said
+    assert "-[filter:glance_sync_locations]" in said
+    assert host.package.exists()
+    host.run("region", *HOME, "--no-file-locations")
+    assert host.paste_ini.read_text() == paste
+    assert not host.package.exists()
+    assert "Nothing to change" in host.run("region", *HOME, "--no-file-locations")
+    host.run("region", *HOME)
+    assert host.package.exists()
+    host.run("region", "--uninstall", "--no-restart")
+    assert host.snapshot() == before
+    assert without != before
+
+
+def test_without_a_glance_to_find_the_door_is_left_out_only_if_told(host: Host) -> None:
+    before = host.snapshot()
+    host.paste_ini.rename(host.root / "paste")
+    said = host.run("region", *HOME, expect=1)
+    assert "glance-api-paste.ini" in said
+    host.run("region", *HOME, "--no-file-locations")
+    host.run("region", "--uninstall", "--no-restart")
+    (host.root / "paste").rename(host.paste_ini)
+    assert host.snapshot() == before
+
+
+def test_a_failed_restart_takes_the_door_out_again(host: Host) -> None:
+    before = host.snapshot()
+    said = host.run("region", *HOME[:2], "--restart-command", "false", expect=1)
+    assert "put back" in said
+    assert host.snapshot() == before
+
+
+def test_a_paste_file_edited_since_keeps_its_edits(host: Host) -> None:
+    host.run("region", *HOME)
+    host.set(host.paste_ini, "osprofiler authtoken context", "authtoken context mine")
+    host.run("region", *HOME)
+    keystone = pipelines(host)["keystone"]
+    assert keystone[-4:] == ["context", "mine", "glance_sync_locations", "rootapp"]
+    host.run("region", "--uninstall", "--no-restart")
+    text = host.paste_ini.read_text()
+    assert "authtoken context mine" in text
+    assert "glance_sync" not in text
+
+
+def test_home_and_region_that_share_a_python(host: Host) -> None:
+    before = host.snapshot()
+    other = host.root / "etc other"
+    run(["cp", "-a", str(host.config_dir), str(other)])
+    elsewhere = [str(CHECKOUT / "installation" / "install.sh"), "region"]
+    elsewhere += ["--config-dir", str(other)]
+    run([*elsewhere, *HOME, "--python", str(host.python)])
+    host.run("home", "--no-restart")
+    host.run("home", "--uninstall", "--no-restart")
+    assert host.package.exists()
+    host.run("home", "--no-restart")
+    run([*elsewhere, *HOME, "--no-file-locations"])
+    assert host.package.exists()
+    host.run("home", "--uninstall", "--no-restart")
+    assert not host.package.exists()
+    run([*elsewhere, "--uninstall", "--no-restart"])
+    run(["rm", "-r", str(other)])
+    assert host.snapshot() == before
+
+
 @pytest.mark.parametrize("first", ["home", "region"])
 @pytest.mark.parametrize("gone_first", ["home", "region"])
 def test_both_roles_on_one_host(host: Host, first: str, gone_first: str) -> None:
     before = host.snapshot()
     more = {"home": [], "region": ["--home-url", "http://127.0.0.1:9292"]}
+    filters = {"home": "glance_sync", "region": "glance_sync_locations"}
     second = {"home": "region", "region": "home"}
     for role in (first, second[first]):
         host.run(role, *more[role], "--no-restart")
+    assert pipelines(host)["keystone"].index("context") == 5
+    assert set(pipelines(host)["keystone"][6:8]) == set(filters.values())
+    both = host.paste_ini.read_text()
+    for role in (first, second[first]):
+        assert "Nothing to change" in host.run(role, *more[role], "--no-restart")
     host.run("home", *more["home"], "--sync-port", "4321", "--no-restart")
+    assert host.paste_ini.read_text() == both
     host.run(gone_first, "--uninstall", "--no-restart")
     assert (",glance-download]" in host.api_conf.read_text()) == (gone_first == "home")
     assert ("sync_server_port = 4321" in host.api_conf.read_text()) == (gone_first == "region")
+    left = pipelines(host)["keystone"]
+    assert [name for name in left if name in filters.values()] == [filters[second[gone_first]]]
+    assert host.package.exists()
     host.run(second[gone_first], "--uninstall", "--no-restart")
     assert host.snapshot() == before
