@@ -10,7 +10,7 @@ OPTIONS = [
         mutable=True,
         default=["filesystem", "upload"],
         help="Ways to move bytes, best first; for each image and region the first that fits is "
-        "taken. 'filesystem' copies files from store to store on this host; 'upload' reads the home "
+        "taken. 'filesystem' copies files from store to store on this host; 'upload' reads home's "
         "image once and writes it to all regions that need it; 'pull' has the region's Glance "
         "import it (glance-download).",
     ),
