@@ -70,7 +70,10 @@ def examine(conf: cfg.ConfigOpts) -> Iterator[Finding]:
     }
     for name, service in services.items():
         yield from _region(conf, service, name, endpoints[name], is_home=name == home)
-    asked = {name: functools.partial(stores.ask, one) for name, one in services.items()}
+    asked = {
+        name: functools.partial(stores.ask, service, is_home=name == home)
+        for name, service in services.items()
+    }
     yield from stores.examine(store_file(conf), written, asked, home)
 
 

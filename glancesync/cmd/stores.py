@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from glancesync.errors import RegionError
 from glancesync.interfaces import ImageService
-from glancesync.placing import target_place
-from glancesync.schemes import Filesystem, Scheme, StoreInfo
+from glancesync.placing import source_place, target_place
+from glancesync.schemes import Filesystem, Location, Place, Scheme, StoreInfo
 from glancesync.stores.file import Entry
 
 Finding = tuple[bool, str, str]  # is it well, what was looked at, what was found
@@ -24,15 +24,22 @@ class Told(NamedTuple):
     """What a region tells of itself.
 
     :param adopts: where it adopts files: store id -> directory
+    :param image: some image of home that has data, if there is one
     """
 
     stores: tuple[StoreInfo, ...]
     adopts: Mapping[str, str]
+    image: str = ""
+    locations: tuple[Location, ...] = ()
 
 
-def ask(service: ImageService) -> Told:
+def ask(service: ImageService, *, is_home: bool) -> Told:
     """What a region tells; RegionError if it does not."""
-    return Told(service.stores(), service.file_stores())
+    if not is_home:
+        return Told(service.stores(), service.file_stores())
+    images = service.page(hidden=False).images
+    image = next((one.id for one in images if one.status == "active" and one.size), "")
+    return Told(service.stores(), {}, image, service.locations(image) if image else ())
 
 
 def examine(
@@ -54,17 +61,20 @@ def examine(
             continue
         yield from _files(source, entry)
         try:
-            stores, adopts = regions[entry.region]()
+            told = regions[entry.region]()
         except RegionError as error:
             yield False, entry.region, f"{error.message}; its stores are not known"
             continue
-        wrong = list(_unfit(source, entry, stores))
+        wrong = list(_unfit(source, entry, told.stores))
         yield from wrong
         if entry.region == home:
-            directories = [one for one in _directories(entry, stores) if one]
-            yield from _readable(entry.region, directories)
+            directories = [one for one in _directories(entry, told.stores) if one]
+            readable = list(_readable(entry.region, directories))
+            yield from readable
+            if told.image and all(well for well, _, _ in wrong + readable):
+                yield _source(entry, told)
         elif not wrong:
-            yield from _target(entry, stores, adopts, directories)
+            yield from _target(entry, told.stores, told.adopts, directories)
 
 
 def _unfit(source: str, entry: Entry, stores: Sequence[StoreInfo]) -> Iterator[Finding]:
@@ -122,6 +132,21 @@ def _readable(region: str, directories: Sequence[str]) -> Iterator[Finding]:
     for directory in directories:
         said = _trouble(directory, os.R_OK | os.X_OK)
         yield not said, region, said or f"{directory} can be read as {_who()}"
+
+
+def _source(entry: Entry, told: Told) -> Finding:
+    """Whether one image can be found."""
+    found = [source_place(one, told.stores, entry.schemes) for one in told.locations]
+    places = [one for one in found if isinstance(one, Place)]
+    if not places:
+        said = next((one for one in found if isinstance(one, str)), "Glance tells no location")
+        return False, entry.region, f"image {told.image} can't be read from its store: {said}"
+    for place in places:
+        scheme = place.scheme
+        if isinstance(scheme, Filesystem) and scheme.here and not os.path.isfile(place.path):
+            said = f"image {told.image} is not at {place.path}; is 'datadir' right?"
+            return False, entry.region, said
+    return True, entry.region, f"image {told.image} is at {places[0]}"
 
 
 def _target(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from devcloud import Cloud
+from tests.functional.estate import Estate
 from tests.functional.test_daemon import config, program
 from tests.functional.wait import until
 
@@ -58,6 +59,13 @@ def test_a_file_that_can_not_be_used_is_refused_at_start(
 
 
 @pytest.fixture
+def estate(cloud: Cloud) -> Iterator[Estate]:
+    estate = Estate(cloud)
+    yield estate
+    estate.clear()
+
+
+@pytest.fixture
 def stores(cloud: Cloud) -> Iterator[Path]:
     """A file that the running glance-sync reads from its next reload on."""
     stores = cloud.sync_config.parent / "stores.yaml"
@@ -100,7 +108,11 @@ def test_a_reload_reads_it_again_and_refuses_what_can_not_be(cloud: Cloud, store
     assert PASSWORD not in said
 
 
-def test_the_doctor_compares_it_with_the_cloud(cloud: Cloud, tmp_path: Path) -> None:
+def test_the_doctor_compares_it_with_the_cloud(
+    cloud: Cloud, estate: Estate, tmp_path: Path
+) -> None:
+    image = estate.create()
+    estate.follows(image)
     home, other = (cloud.region(name) for name in cloud.names[:2])
     text = f"""\
 glances:
@@ -126,6 +138,7 @@ glances:
     assert f"FAIL  {stores}:8: Keystone lists no region Atlantis with an image endpoint" in said
     assert f"FAIL  {stores}:6: {other.name} has no store lokal; it has local" in said
     assert f"ok    {home.name}: {home.datadir} can be read as " in said
+    assert f"ok    {home.name}: image {image} is at {home.datadir / image}\n" in said
     stores.write_text(text.partition("  - name: Atlantis")[0].replace("lokal", "local"))
     assert f"ok    {other.name}: images go into {other.datadir}, which can be" in doctor()
     stores.write_text("glances: [}")

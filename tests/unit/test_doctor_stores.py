@@ -10,7 +10,7 @@ import pytest
 
 from glancesync.cmd.stores import Finding, Told, examine
 from glancesync.errors import Transient
-from glancesync.schemes import Filesystem, Rbd, Scheme, StoreInfo
+from glancesync.schemes import Filesystem, Location, Rbd, Scheme, StoreInfo
 from glancesync.stores.file import Entry
 
 FILES = StoreInfo("local", "file", default=True, data_dir="/var/lib/glance/images")
@@ -115,6 +115,30 @@ def test_a_directory_that_glance_tells(tmp_path: pathlib.Path) -> None:
     [(well, _, said)] = found(entry("Two", Filesystem()), adopts={"local": str(tmp_path)})
     assert well
     assert f"images go into {tmp_path}," in said
+
+
+def test_an_image_of_home(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "A").write_text("bytes")
+
+    def look(path: str, *schemes: Scheme) -> Finding:
+        told = Told(
+            (FILES, BLOCKS), {}, "A", (Location(f"file://{path}", "local"),) if path else ()
+        )
+        return list(examine("f.yaml", [entry("One", *schemes)], {"One": lambda: told}, "One"))[-1]
+
+    here = Filesystem(datadir=str(tmp_path))
+    assert look(f"{FILES.data_dir}/A", here) == (True, "One", f"image A is at {tmp_path}/A")
+    assert look(f"{FILES.data_dir}/B", here) == (
+        *(False, "One"),
+        f"image A is not at {tmp_path}/B; is 'datadir' right?",
+    )
+    well, _, said = look("/elsewhere/A", here)
+    assert not well
+    assert "image A can't be read from its store: its file is not in /var/lib" in said
+    well, _, said = look(f"{FILES.data_dir}/A", Rbd(ceph_conf="/etc/hostname"))
+    assert not well
+    assert "glance_store.yaml has no scheme for its store local of type file" in said
+    assert look("", here)[2].endswith("can't be read from its store: Glance tells no location")
 
 
 @pytest.mark.parametrize("region", ["One", "Two"])
