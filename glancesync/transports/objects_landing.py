@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-from glancesync.errors import Corrupt, Refused, RegionError, Transient, WayBlocked
+from glancesync.errors import Corrupt, Refused, RegionError, Transient, WayBlocked, from_status
 from glancesync.interfaces import Source, Target
 from glancesync.schemes import Location
 from glancesync.transports import child
@@ -61,6 +61,8 @@ def _error(source: Source, target: Target, line: dict[str, Any]) -> RegionError:
         return Corrupt(source.service.region, f"image {source.image.id}: {said}")
     if line["side"] == "source":
         said = f"could not read image {source.image.id}: {said}"
+        if source.place is None:  # other transports read from the same Glance
+            return from_status(source.service.region, said, line["status"], line["headers"])
     return WayBlocked(target.region, said)
 
 

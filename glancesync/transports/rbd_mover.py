@@ -28,7 +28,7 @@ import threading
 import time
 import urllib.parse
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 #: Where distributions put the modules; an environment made by ``venv`` does not look there.
@@ -48,14 +48,25 @@ _ZEROS = bytes(PIECE)
 _TOLD_EVERY = 0.5  # seconds
 
 Result = TypeVar("Result")
+#: Offset, length and bytes; None for a hole.
+Piece = tuple[int, int, bytes | None]
+#: All pieces of an image, in order; the executor may read ahead.
+Pieces = Callable[[concurrent.futures.Executor], Iterator[Piece]]
 
 
 class Failed(Exception):  # noqa: N818
-    """``side``: source, target, corrupt, or way: Ceph can't be used at all."""
+    """``side``: source, target, corrupt, or way: Ceph can't be used at all.
 
-    def __init__(self, side: str, message: str) -> None:
+    ``status`` and ``headers``: of an HTTP answer, if that is what failed.
+    """
+
+    def __init__(
+        self, side: str, message: str, status: int = 0, headers: dict[str, str] | None = None
+    ) -> None:
         super().__init__(message)
         self.side = side
+        self.status = status
+        self.headers = headers or {}
 
 
 def say(**line: Any) -> None:
@@ -160,11 +171,11 @@ class Pool:
 
 
 class Copy:
-    """One image on its way from one pool to another."""
+    """One image on its way into a pool; from another one, unless :meth:`source` is another."""
 
     def __init__(self, order: dict[str, Any]) -> None:
+        self.order = order
         self.name, self.end = next(iter(order["targets"].items()))
-        self.start = order["source"]
         self.size: int = order["size"]
         self.algorithm: str = order["hash_algo"]
         self.expected: str = order["hash_value"]
@@ -180,8 +191,7 @@ class Copy:
             final = self.end["image"]
             there = target.mark(final)
             if there is None:
-                with Pool(self.start, self.stall) as source:
-                    self._bring(source, target, final)
+                self._bring(target, final)
             elif there != self.mark:
                 said = f"pool {target.name} has an image {final} that is not of us"
                 raise Failed("way", said)
@@ -189,14 +199,14 @@ class Copy:
             parts = [target.fsid, target.name, final, SNAPSHOT]
             return "rbd://" + "/".join(urllib.parse.quote(part, safe="") for part in parts)
 
-    def _bring(self, source: Pool, target: Pool, final: str) -> None:
+    def _bring(self, target: Pool, final: str) -> None:
         target.sweep(final)
         partial = f"{final}{PARTIAL}{uuid.uuid4().hex[:12]}"
-        with self._opened(source) as image:
+        with self.source() as (order, pieces):
             try:
-                target.create(partial, self.size, image.stat()["order"])
+                target.create(partial, self.size, order)
                 with target.image(partial) as copy:
-                    self._copy(image, copy)
+                    self._copy(pieces, copy)
                     copy.metadata_set(MARK, self.mark)
                     copy.create_snap(SNAPSHOT)
                     copy.protect_snap(SNAPSHOT)
@@ -209,27 +219,31 @@ class Copy:
                 raise
 
     @contextlib.contextmanager
-    def _opened(self, source: Pool) -> Iterator[Any]:
-        name, snapshot = self.start["image"], self.start["snapshot"]
-        try:
-            image = source.image(name, snapshot=snapshot or None, read_only=True)
-        except source.rbd.ImageNotFound:
-            raise Failed("source", f"pool {source.name} has no image {name}@{snapshot}") from None
-        except source.rbd.Error as error:
-            raise Failed("source", f"pool {source.name}: {words(error)}") from error
-        with image:
-            if image.size() != self.size:
-                said = f"it holds {image.size()} bytes, not {self.size}"
-                raise Failed("source", said)
-            yield image
+    def source(self) -> Iterator[tuple[int, Pieces]]:
+        """The logarithm of the size of the objects to be made, and all of the source's bytes."""
+        start = self.order["source"]
+        name, snapshot = start["image"], start["snapshot"]
+        with Pool(start, self.stall) as source:
+            try:
+                image = source.image(name, snapshot=snapshot or None, read_only=True)
+            except source.rbd.ImageNotFound:
+                said = f"pool {source.name} has no image {name}@{snapshot}"
+                raise Failed("source", said) from None
+            except source.rbd.Error as error:
+                raise Failed("source", f"pool {source.name}: {words(error)}") from error
+            with image:
+                if image.size() != self.size:
+                    said = f"it holds {image.size()} bytes, not {self.size}"
+                    raise Failed("source", said)
+                yield image.stat()["order"], lambda pool: self._pieces(pool, image)
 
-    def _copy(self, image: Any, copy: Any) -> None:
+    def _copy(self, pieces: Pieces, copy: Any) -> None:
         """The bytes, through a hash; the pieces are read ahead, and written behind."""
         digest = hashlib.new(self.algorithm) if self.algorithm else None
         pool = concurrent.futures.ThreadPoolExecutor(2 * _DEPTH)
         try:
             writes: collections.deque[concurrent.futures.Future[Any]] = collections.deque()
-            for offset, length, data in self._pieces(pool, image):
+            for offset, length, data in pieces(pool):
                 if digest is not None:
                     digest.update(data if data is not None else _ZEROS[:length])
                 for start, run in runs(data or b""):
@@ -246,10 +260,7 @@ class Copy:
             said = f"the {self.algorithm} of what was read is not the image's"
             raise Failed("corrupt", said)
 
-    def _pieces(
-        self, pool: concurrent.futures.Executor, image: Any
-    ) -> Iterator[tuple[int, int, bytes | None]]:
-        """All of the image in order, as offset, length and bytes; None for a hole."""
+    def _pieces(self, pool: concurrent.futures.Executor, image: Any) -> Iterator[Piece]:
         ahead: collections.deque[tuple[int, int, concurrent.futures.Future[bytes] | None]]
         ahead = collections.deque()
         reading = 0
@@ -325,43 +336,40 @@ def words(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
 
 
-def remove(order: dict[str, Any]) -> None:
+def remove(copy: Copy) -> None:
     """Remove what an earlier order put there, if it is still as that left it."""
-    copy = Copy(order)
     with Pool(copy.end, copy.stall) as target:
         if target.mark(copy.end["image"]) == copy.mark:
             target.remove(copy.end["image"])
 
 
-def carry_out(order: dict[str, Any], copy: Copy) -> dict[str, Any]:
+def carry_out(copy: Copy) -> dict[str, Any]:
     """Do what is ordered; the line that says what became of it."""
-    side, message = "target", ""
     try:
-        if order.get("remove"):
-            remove(order)
+        if copy.order.get("remove"):
+            remove(copy)
             return {"target": copy.name, "ok": True}
         return {"target": copy.name, "ok": True, "url": copy.run()}
     except Failed as error:
-        side, message = error.side, str(error)
+        failed = error
     except Exception as error:
-        message = words(error)
+        failed = Failed("target", words(error))
     return {
         "target": copy.name,
         "ok": False,
-        "side": side,
-        "message": message,
-        "status": 0,
-        "headers": {},
+        "side": failed.side,
+        "message": str(failed),
+        "status": failed.status,
+        "headers": failed.headers,
     }
 
 
-def main() -> int:
+def main(kind: Callable[[dict[str, Any]], Copy] = Copy) -> int:
     """Read the order, carry it out, say how it goes."""
     lines = sys.stdin.buffer
-    order = json.loads(lines.readline())
-    copy = Copy(order)
+    copy = kind(json.loads(lines.readline()))
     ended: list[dict[str, Any]] = []
-    work = threading.Thread(target=lambda: ended.append(carry_out(order, copy)), daemon=True)
+    work = threading.Thread(target=lambda: ended.append(carry_out(copy)), daemon=True)
     threading.Thread(target=_watch, args=(lines, copy), daemon=True).start()
     work.start()
     said, moved_at = -1, time.monotonic()

@@ -19,13 +19,15 @@ from typing import cast
 import pytest
 
 from devcloud.ceph import USER, Cluster
-from glancesync.errors import Corrupt, Refused, RegionError, Transient, WayBlocked
+from glancesync.errors import Corrupt, Refused, RegionError, Throttled, Transient, WayBlocked
 from glancesync.interfaces import ImageService, Source, Target
 from glancesync.model import Image
 from glancesync.schemes import Location, Place, Rbd
 from glancesync.transports import rbd_mover
+from glancesync.transports.objects import Objects
 from glancesync.transports.rbd import Rbd as Transport
 from glancesync.transports.settings import TransferSettings
+from tests.contract.bare_glance import BareGlance
 from tests.functional.wait import until
 
 MIB = 1024 * 1024
@@ -384,6 +386,71 @@ def test_a_host_without_the_modules(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(rbd_mover.Failed, match="python3-rados") as caught:
         rbd_mover.module("rados")
     assert caught.value.side == "way"
+
+
+# -- from a Glance --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def glance() -> Iterator[BareGlance]:
+    made = BareGlance("home", data(20 * MIB) + bytes(30 * MIB) + data(77))
+    yield made
+    made.close()
+
+
+def moved(glance: BareGlance, image: Image, there: Cluster) -> tuple[Region, RegionError | None]:
+    region = Region("R1")
+    settled: list[RegionError | None] = []
+    Objects(TransferSettings(stall=20)).move(
+        Source(image, cast(ImageService, glance)),
+        [target_of(Stored(there, image), scheme(there), region)],
+        lambda _, error: settled.append(error),
+    )
+    (fate,) = settled
+    return region, fate
+
+
+def shown(glance: BareGlance, **other: object) -> Image:
+    values = {"size": len(glance.serves), "os_hash_algo": "sha512", **other}
+    digest = hashlib.sha512(glance.serves).hexdigest()
+    return Image(str(uuid.uuid4()), "active", **{"os_hash_value": digest, **values})  # type: ignore[arg-type]
+
+
+def test_from_a_glance_into_a_pool(clusters: Clusters, glance: BareGlance) -> None:
+    there = clusters[1]
+    image = shown(glance)
+    region, error = moved(glance, image, there)
+    assert error is None
+    assert content_of(there, image.id) == image.os_hash_value
+    assert is_protected(there, image.id)
+    assert used(there, image.id) <= 24 * MIB + 77, "what is zeros is not written"
+    url = f"rbd://{there.fsid}/images/{image.id}/snap"
+    assert region.registered == [(image.id, Location(url, "ceph"), image)]
+
+
+def test_a_glance_with_the_wrong_bytes(clusters: Clusters, glance: BareGlance) -> None:
+    region, error = moved(glance, shown(glance, os_hash_value="0" * 128), clusters[1])
+    assert isinstance(error, Corrupt)
+    assert error.region == "home"
+    assert names(clusters[1]) == []
+    assert region.registered == []
+
+
+def test_a_glance_that_says_no(clusters: Clusters, glance: BareGlance) -> None:
+    """It would say no to any other transport, too."""
+    glance.refuse_get = (503, {"Retry-After": "7"})
+    _, error = moved(glance, shown(glance), clusters[1])
+    assert isinstance(error, Throttled)
+    assert (error.region, error.retry_after) == ("home", 7.0)
+    assert names(clusters[1]) == []
+
+
+def test_a_glance_that_breaks_off(clusters: Clusters, glance: BareGlance) -> None:
+    image = shown(glance)
+    glance.serves = glance.serves[: 9 * MIB]  # of more, by its Content-Length
+    _, error = moved(glance, image, clusters[1])
+    assert type(error) is Transient
+    assert names(clusters[1]) == []
 
 
 # -- in the middle --------------------------------------------------------------------------------
