@@ -11,13 +11,26 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from bench import audit, backlog, fanout, hints, journal, memory, metadata, report, stage, upload
+from bench import (
+    audit,
+    backlog,
+    fanout,
+    filesystem,
+    hints,
+    journal,
+    memory,
+    metadata,
+    report,
+    stage,
+    upload,
+)
 from devcloud import DevcloudError
 
 BENCHES: dict[str, Callable[[bool], report.Report]] = {
     "metadata": metadata.run,
     "backlog": backlog.run,
     "upload": upload.run,
+    "filesystem": filesystem.run,
     "fanout": fanout.run,
     "memory": memory.run,
     "hints": hints.run,

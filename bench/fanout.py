@@ -5,13 +5,12 @@ Counted at the source: the bytes that home's WSGI server says it sent for ``GET 
 """
 
 import re
-import signal
 from typing import Any
 
-from bench import stage
+from bench import stage, transfer
 from bench.memory import Watch, mib
 from bench.report import Goal, Report, spread
-from devcloud import Cloud, configs
+from devcloud import Cloud
 
 COUNTS = (1, 2, 4)
 RUNS = 3
@@ -27,7 +26,7 @@ def run(quick: bool) -> Report:
     movers: dict[int, list[float]] = {}
     with stage.cloud(regions=1 + max(COUNTS)) as cloud:
         for transport in ("upload", "pull"):
-            _use(cloud, transport)
+            transfer.use(cloud, transport)
             for number in range(RUNS):
                 for count in COUNTS:
                     stage.say(f"{transport}, run {number + 1} of {RUNS}, {count} regions")
@@ -56,17 +55,6 @@ def run(quick: bool) -> Report:
         rows=table,
         figures=figures,
     )
-
-
-def _use(cloud: Cloud, transport: str) -> None:
-    """Have glance-sync move bytes by *transport* alone from now on."""
-    configs.update(
-        cloud.sync_config, {"DEFAULT": {"transports": transport, "import_poll_interval": "0.5"}}
-    )
-    log = cloud.log("glance-sync")
-    before = log.read_text().count("configuration reloaded")
-    cloud.kill("glance-sync", signal.SIGHUP)
-    stage.until(lambda: log.read_text().count("configuration reloaded") > before, 20, "a reload")
 
 
 def _sync(cloud: Cloud, size: int, count: int) -> tuple[int, float]:

@@ -36,7 +36,10 @@ def say(message: str) -> None:
 
 @contextlib.contextmanager
 def cloud(regions: int, overrides: Overrides | None = None) -> Iterator[Cloud]:
-    """A fresh cloud with hook and sync server; nothing is left of it afterwards."""
+    """A fresh cloud with hook and sync server; nothing is left of it afterwards.
+
+    Bytes go by ``upload``, unless *overrides* say otherwise.
+    """
     made = Cloud(
         name=NAME,
         base_port=BASE_PORT,
@@ -44,7 +47,7 @@ def cloud(regions: int, overrides: Overrides | None = None) -> Iterator[Cloud]:
         glance_version="33",
         hook=True,
         sync=True,
-        overrides=overrides or {},
+        overrides=overrides or {"glance-sync": {"DEFAULT": {"transports": "upload"}}},
         say=say,
     )
     made.clean()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the transport ``upload`` costs over a bare PUT of the same bytes into the same Glance."""
 
-from bench import stage
+from bench import stage, transfer
 from bench.report import Goal, Report, spread
 from devcloud import Cloud
 
@@ -61,32 +61,16 @@ def run(quick: bool) -> Report:
 
 
 def _sync(cloud: Cloud, size: int) -> dict[str, float]:
-    """Seconds from the hint to the replica, by the journal's clock.
-
-    The home image is written to disk before the hint is given, which then is the hook's in all
-    but the sender: the baseline does not share the disk with an upload at home either.
-    """
-    region = cloud.names[1]
-    image = stage.queued_image(cloud, cloud.home, "upload")
-    stage.wait_idle(cloud)
-    stage.enable(cloud, {region: False})
-    stage.fill(cloud, cloud.home, image, size, stage.pattern(size))
-    stage.until(lambda: stage.states(cloud, image), 30, "the replica is waiting")
-    stage.cancel_tasks(cloud)
-    stage.enable(cloud, {region: True})
-    stage.settle_disk()
+    """Seconds from the hint to the replica, and where the processors' time went."""
+    regions = cloud.names[1:]
+    image = transfer.prepare(cloud, size, regions)
     before = _processors(cloud)
-    stage.hint(cloud, image)
-    stage.wait_in_sync(cloud, image, [region], 600)
+    seconds, waited = transfer.follow(cloud, image, regions)
     after = _processors(cloud)
-    events = stage.rows(cloud, "SELECT at, what FROM event WHERE image_id = ? ORDER BY id", image)
-    began = next(row["at"] for row in events if row["what"] == "transfer")
-    ended = next(row["at"] for row in events if row["what"] == "in_sync")
-    hinted = max(row["at"] for row in events if row["what"] == "hint" and row["at"] <= began)
     stage.delete_everywhere(cloud, image)
     return {
-        "seconds": ended - hinted,
-        BEFORE: began - hinted,
+        "seconds": seconds,
+        BEFORE: waited,
         **{name: after[name] - before[name] for name in before},
     }
 
