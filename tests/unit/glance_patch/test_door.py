@@ -110,20 +110,23 @@ def test_a_place_is_told_letter_by_letter(conf: cfg.ConfigOpts) -> None:
 
 
 @pytest.mark.parametrize(
-    "make",
+    ("make", "words"),
     [
-        lambda path: None,
-        lambda path: os.mkfifo(path),
-        lambda path: path.mkdir(),
-        lambda path: path.symlink_to(__file__),
-        lambda path: path.write_bytes(DATA + b"!"),
+        (lambda path: None, "no such file"),
+        (lambda path: os.mkfifo(path), "regular"),
+        (lambda path: path.mkdir(), "regular"),
+        (lambda path: path.symlink_to("right"), "is a link"),
+        (lambda path: path.symlink_to("absent"), "is a link"),
+        (lambda path: path.write_bytes(DATA + b"!"), "has 6 bytes, not 5"),
     ],
-    ids=["absent", "fifo", "directory", "link", "longer"],
+    ids=["absent", "fifo", "directory", "link", "dangling", "longer"],
 )
-def test_files_that_are_none(tmp_path: Path, make: Callable[[Path], Any]) -> None:
-    make(tmp_path / "x")
+def test_files_that_are_none(tmp_path: Path, make: Callable[[Path], Any], words: str) -> None:
+    (tmp_path / "right").write_bytes(DATA)
+    make(path := tmp_path / "x")
+    size = path.lstat().st_size if words == "regular" else len(DATA)
     before = set(os.listdir("/proc/self/fd"))
-    with pytest.raises(Rule), opened(str(tmp_path), "x", len(DATA)):
+    with pytest.raises(Rule, match=words), opened(str(tmp_path), "x", size):
         raise AssertionError("it was opened")
     assert set(os.listdir("/proc/self/fd")) == before
 
