@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from devcloud import PORT_WIDTH, Cloud, DevcloudError
+from devcloud import PORT_WIDTH, Cloud, DevcloudError, state
 from devcloud.ports import find_base, is_taken
 from devcloud.processes import Process, until
 
@@ -273,3 +273,18 @@ def test_what_makes_no_sense_is_refused_in_words(arguments: list[str], told: str
     assert told in done.stderr
     assert "Traceback" not in done.stderr
     assert not (CHECKOUT / ".devcloud" / "test-never").exists()
+
+
+def test_which_regions_adopt_files_is_kept(tmp_path: Path) -> None:
+    def adopting(file_locations: bool | list[str] | None = None) -> list[str]:
+        cloud = Cloud(name="kept", root=tmp_path, regions=3, file_locations=file_locations)
+        state.save(cloud.state_file, cloud.settings)
+        return [name for name in cloud.names if cloud.adopts_files(name)]
+
+    assert adopting() == ["RegionTwo", "RegionThree"]
+    assert adopting(["RegionThree"]) == adopting() == ["RegionThree"]
+    assert adopting(file_locations=False) == adopting() == []
+    assert adopting(file_locations=True) == ["RegionTwo", "RegionThree"]
+    with pytest.raises(DevcloudError, match="RegionNine"):
+        adopting(["RegionNine"])
+    assert adopting() == ["RegionTwo", "RegionThree"]
