@@ -145,6 +145,8 @@ class Target(threading.Thread):
 
     def fill(self) -> None:
         """Have all bytes in the hidden file, on disk."""
+        if self.is_source():
+            raise Failed("target", f"{self.path!r} is the file of home itself")
         self.descriptor = self.open()
         if self.may_link and self.link():
             self.how = "hard link"
@@ -157,6 +159,15 @@ class Target(threading.Thread):
             self.own()
         os.fsync(self.descriptor)
         self.done = self.source.size
+
+    def is_source(self) -> bool:
+        """Whether this is the source by its own name or another path to its directory.
+
+        Then it must not be written to, nor taken away if the region refuses it. A second name in
+        another directory, as of a hard link, is a file that may go.
+        """
+        directory, base = os.path.split(self.source.path)
+        return base == os.path.basename(self.path) and os.path.samefile(directory, self.directory)
 
     def open(self) -> int:
         """The hidden file, ours alone: what an earlier run left there is written over."""

@@ -102,6 +102,24 @@ def test_the_file_is_its_directorys_owners(ends: Ends) -> None:
     assert (file.st_uid, file.st_gid) == (12345, 23456)
 
 
+@pytest.mark.parametrize("link", [False, True])
+def test_the_source_is_never_a_target(ends: Ends, tmp_path: pathlib.Path, link: bool) -> None:
+    """As if glance_store.yaml said of two regions that their stores are one directory here."""
+    (tmp_path / "mounted").symlink_to(ends.home.parent)
+    before = ends.home.stat()
+    for same in (ends.home, ends.home.parent / "." / "image", tmp_path / "mounted" / "image"):
+        order = ends.order("two", "three")
+        order["targets"]["two"] = {"path": str(same), "link": link}
+        said = fates(order)
+        assert said["two"]["ok"] is False
+        assert said["two"]["side"] == "target"
+        assert "is the file of home itself" in said["two"]["message"]
+        assert said["three"]["ok"], "others get theirs"
+        after = ends.home.stat()
+        assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+        assert os.listdir(ends.home.parent) == ["image"]
+
+
 def test_one_shared_file_system_holds_the_bytes_once(ends: Ends) -> None:
     order = ends.order()
     order["targets"]["two"]["link"] = True
