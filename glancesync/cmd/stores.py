@@ -166,6 +166,12 @@ def _target(
     if said := _trouble(directory, os.R_OK | os.W_OK | os.X_OK):
         yield False, entry.region, said
         return
+    if any(os.path.isdir(one) and os.path.samefile(one, directory) for one in homes):
+        said = (
+            f"{directory} is home's own directory: who deletes an image in {entry.region} deletes "
+        )
+        yield False, entry.region, said + "home's file; is 'host: localhost' right?"
+        return
     said = f"images go into {directory}, which can be written as {_who()}"
     device = os.stat(directory).st_dev
     if any(os.path.isdir(one) and os.stat(one).st_dev == device for one in homes):

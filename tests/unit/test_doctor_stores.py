@@ -108,6 +108,16 @@ def test_directories_of_this_host(tmp_path: pathlib.Path) -> None:
     assert "on the file system" not in found(two, shm, adopts=adopts)[1][2]
 
 
+def test_a_directory_of_two_regions(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "mounted").symlink_to("one")
+    one = entry("One", Filesystem(datadir=f"{tmp_path}/one"))
+    two = entry("Two", Filesystem(datadir=f"{tmp_path}/mounted"))
+    [_, (well, where, said)] = found(one, two, adopts={"local": "/g"})
+    assert (well, where) == (False, "Two")
+    assert f"{tmp_path}/mounted is home's own directory" in said
+
+
 def test_a_directory_that_glance_tells(tmp_path: pathlib.Path) -> None:
     stores = (StoreInfo("local", "file", default=True, data_dir=str(tmp_path)),)
     [(well, _, said)] = found(entry("One", Filesystem()), stores=stores)
