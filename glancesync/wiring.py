@@ -119,6 +119,7 @@ def transfer_settings(conf: cfg.ConfigOpts) -> TransferSettings:
         window=conf.upload_window,
         patience=conf.upload_patience,
         stall=conf.stall_timeout,
+        copy=conf.scp_copy_timeout,
         cafile=conf[CREDENTIALS].cafile,
         insecure=conf[CREDENTIALS].insecure,
     )

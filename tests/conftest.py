@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-pytest_plugins = ["tests.clouds", "tests.databases", "tests.ceph"]
+pytest_plugins = ["tests.clouds", "tests.databases", "tests.ceph", "tests.sshd"]
 
 _CLOUDS = ("tests/functional/", "tests/faults/", "tests/hook/")
 

@@ -10,9 +10,9 @@ OPTIONS = [
         mutable=True,
         default=["filesystem", "upload"],
         help="Ways to move bytes, best first; for each image and region the first that fits is "
-        "taken. 'filesystem' copies files from store to store on this host; 'upload' reads home's "
-        "image once and writes it to all regions that need it; 'pull' has the region's Glance "
-        "import it (glance-download).",
+        "taken. 'filesystem' copies files from store to store on this host, 'rsync' and 'scp' from "
+        "host to host; 'upload' reads the home image once and writes it to all regions that need "
+        "it; 'pull' has the region's Glance import it (glance-download).",
     ),
     cfg.StrOpt(
         "glance_store_cfg_file",
@@ -50,6 +50,13 @@ OPTIONS = [
         default=60,
         min=1,
         help="Seconds without a byte of progress after which a transfer is given up.",
+    ),
+    cfg.FloatOpt(
+        "scp_copy_timeout",
+        mutable=True,
+        default=3600,
+        min=1,
+        help="Seconds that copying an image from host to host may take in all, by scp or rsync.",
     ),
     cfg.FloatOpt(
         "import_poll_interval",

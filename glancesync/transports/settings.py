@@ -13,6 +13,7 @@ class TransferSettings:
     window: int = 16  # chunks
     patience: float = 1.0
     stall: float = 60.0
+    copy: float = 3600.0  # for a whole image, from host to host
     settle: float = 600.0  # for a region's answer after the last byte
     cafile: str | None = None
     insecure: bool = False

@@ -145,6 +145,16 @@ def test_the_movers_need_the_standard_library_only(name: str) -> None:
     assert imports_of(path.with_name("__init__.py")) == set(), "it would be imported with it"
 
 
+def test_the_courier_needs_little() -> None:
+    """It is started for each copy."""
+    ours = [ROOT / f"glancesync/transports/{name}.py" for name in ("courier", "hosts", "scripts")]
+    found = set().union(*map(imports_of, ours))
+    assert foreign(found) == {"pexpect"}
+    modules = {name.split(".")[2] for name in found if name.startswith("glancesync.transports.")}
+    assert modules == {"hosts", "scripts"}
+    assert {part(name) for name in found} == {None, "transports"}
+
+
 @pytest.mark.parametrize("path", modules("glancesync/osc"), ids=name_of)
 def test_the_command_line_plugin_stands_alone(path: pathlib.Path) -> None:
     """It runs where openstackclient does, without the server's libraries; the words need none."""

@@ -1,0 +1,488 @@
+"""Brings one image's file from a host to another, in a process of its own.
+
+The order comes as JSON on standard input, passwords and all (P6); the progress goes as JSON lines
+to standard output. When standard input ends, or names the target, nobody wants the file any more.
+
+The bytes go under a partial name that is locked while somebody writes to it. Its size and hash are
+found out on its own host, and compared, before it gets its name there; nothing that has the name
+already is touched. A partial file that broke off stays where rsync can go on with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import shlex
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+# The program is run by its path, in isolated mode: what belongs to it is found beside it.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from glancesync.transports import scripts
+from glancesync.transports.hosts import End, Host, Job, Program, Trouble, last_words
+
+_TOLD_EVERY = 0.5  # seconds
+_FULL = 2**20  # bytes
+_ENOUGH = 15.0  # seconds for a login, or for the answer to a question that needs no work
+
+
+def say(**line: Any) -> None:
+    """One line of progress."""
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+class Delivery:
+    """One order, from the login to the last word."""
+
+    def __init__(self, order: dict[str, Any], folder: pathlib.Path) -> None:
+        self.name: str = order["name"]
+        self.way: str = order["way"]
+        self.size: int = order["size"]
+        self.algorithm: str = order["hash_algo"]
+        self.expected: str = order["hash_value"]
+        self.stall: float = order["stall"]
+        self.patience = min(_ENOUGH, self.stall)
+        self.ends_at = time.monotonic() + order["timeout"]
+        source, target = End("source", **order["source"]), End("target", **order["target"])
+        self.source = Host(source, folder, self.patience)
+        self.target = Host(target, folder, self.patience)
+        self.same = source.machine == target.machine
+        self.path, self.final = source.path, target.path
+        parent, _, last = self.final.rpartition("/")
+        self.partial = f"{parent}/.{last}.partial"
+        self.at = 0
+        self._moved_at = time.monotonic()
+        self._told: tuple[float, int] = (0.0, -1)
+        self._program: Program | None = None
+
+    # -- what is said of it -----------------------------------------------------------------------
+
+    def reach(self, position: int) -> None:
+        """So many bytes have arrived."""
+        now = time.monotonic()
+        if position != self.at:
+            self.at, self._moved_at = position, now
+        if now - self._told[0] >= _TOLD_EVERY and position != self._told[1]:
+            self._told = (now, position)
+            say(progress={self.name: position})
+
+    def check_time(self) -> None:
+        """:raises Trouble: it takes too long, or there was no progress for too long"""
+        now = time.monotonic()
+        if now > self.ends_at:
+            raise Trouble("target", f"not copied within scp_copy_timeout, at byte {self.at}")
+        if now - self._moved_at > self.stall:
+            raise Trouble("target", f"the copying stalled at byte {self.at} and was given up")
+
+    # -- the order --------------------------------------------------------------------------------
+
+    def run(self) -> dict[str, Any]:
+        """Carry it out; what to say in the end."""
+        self.source.connect()
+        self.target.connect()
+        holes, state = self._look()
+        held = self._hold()
+        if held is None:
+            return {"made": False}
+        there, partial = held
+        try:
+            hashed = self._copy(there, holes, partial)
+            say(landing=self._compare(hashed, state))
+            done = self._commit()
+        except Trouble as trouble:
+            if trouble.stale:
+                self.target.tell("keep=")
+            raise
+        say(progress={self.name: self.size})
+        return {"made": True, "state": done}
+
+    def remove(self, state: str) -> dict[str, Any]:
+        """Take back what was put there, if it is still that."""
+        self.target.connect()
+        return {"removed": self.target.ask(scripts.REMOVE, self.final, state) == ["removed"]}
+
+    def _look(self) -> tuple[bool, str]:
+        """Whether the source has holes, and its state."""
+        what, *more = self.source.ask(scripts.LOOK, self.path)
+        if what != "file":
+            raise Trouble("source", f"{self.source.name}: its file {_SOURCE[what]}: {self.path!r}")
+        if int(more[0]) != self.size:
+            words = f"its file has {more[0]} bytes, and the image {self.size}: {self.path!r}"
+            raise Trouble("source", f"{self.source.name}: {words}")
+        return int(more[1]) < self.size * 0.9, more[2]
+
+    def _hold(self) -> tuple[int, str] | None:
+        """How much the partial file, now locked, holds, and which file it is; None: all is there.
+
+        :raises Trouble: nothing can be put there, or something else is
+        """
+        keep = "keep" if self.way == "rsync" else ""
+        what, *more = self.target.ask(scripts.HOLD, self.final, self.partial, keep, stays=True)
+        name = self.target.name
+        if what == "there":
+            self._adopt(int(more[0]))
+            return None
+        if what != "held":
+            words = " ".join([_TARGET[what], *more])
+            raise Trouble("target", f"{name}: {words}: {self.partial!r}")
+        there, room = int(more[0]), int(more[1])
+        if room < self.size - there:
+            words = f"no room for {self.size} bytes in its store: {room} are free"
+            raise Trouble("target", f"{name}: {words}")
+        return there, more[2]
+
+    def _adopt(self, size: int) -> None:
+        """A file has the name already: an earlier run of ours may have been broken off there."""
+        if size == self.size and self._hash(self.target, self.final) == self.expected:
+            return
+        words = "another file has the name already, and is left alone"
+        raise Trouble("target", f"{self.target.name}: {words}: {self.final!r}")
+
+    # -- the bytes --------------------------------------------------------------------------------
+
+    def _copy(self, there: int, holes: bool, partial: str) -> str:
+        """Bring the bytes into the partial file; their hash if it was made meanwhile, or ""."""
+        rsync = self.way == "rsync"
+        follower: Job | None = None
+        if not (rsync and there) and not self.same:
+            names = scripts.HASHES.get(self.algorithm, ("", ""))
+            arguments = (self.partial, str(self.size), str(int(self.stall)), *names)
+            follower = self.target.start(scripts.FOLLOW, *arguments)
+        self._moved_at = time.monotonic()
+        if self.same:
+            self._watch(self.target.start(scripts.CLONE, self.path, self.partial), None)
+        elif self.source.here or self.target.here:
+            self._run(self._rsync(there, holes) if rsync else self._scp(), follower)
+        elif self._reaches(partial):
+            if rsync:
+                self._rsync_there(there, holes, follower)
+            else:
+                self._send(follower)
+        elif rsync:
+            raise Trouble(
+                "source", f"{self.source.name} does not let itself into {self.target.name}"
+            )
+        else:
+            self._run(self._scp(), follower)
+        if holes and not rsync and not self.same:
+            self.target.ask(scripts.DIG, self.partial)
+        return self._hash_of(follower) if follower is not None and self.algorithm else ""
+
+    def _scp(self) -> list[str]:
+        """The command. By the protocol of old, which is faster and brings bytes in order."""
+        relayed = [] if self.source.here or self.target.here else ["-3"]
+        return [
+            *("scp", *self.source.config, "-O", "-T", "-q", *relayed, "--"),
+            self.path if self.source.here else f"source:{_quoted(self.path)}",
+            self.partial if self.target.here else f"target:{_quoted(self.partial)}",
+        ]
+
+    def _rsync(self, there: int, holes: bool) -> list[str]:
+        for host in (self.source, self.target):
+            if host.ask(scripts.HAS_RSYNC)[0] != "rsync":
+                raise Trouble(host.end.side, f"{host.name} has no rsync")
+        return [
+            *("rsync", *self._rsync_options(there, holes)),
+            *("-e", shlex.join(["ssh", *self.source.config, "-T"]), "--"),
+            self.path if self.source.here else f"source:{self.path}",
+            self.partial if self.target.here else f"target:{self.partial}",
+        ]
+
+    def _rsync_options(self, there: int, holes: bool) -> list[str]:
+        """Into the file as it is: of one that is there, only what differs is sent."""
+        return [
+            *("--inplace", "--ignore-times", "-s", "--no-human-readable", "--info=progress2"),
+            f"--timeout={max(1, int(self.stall))}",
+            "--no-whole-file" if there else "--whole-file",
+            *(["--sparse"] if holes else []),
+        ]
+
+    def _run(self, command: list[str], follower: Job | None) -> None:
+        """Have a program copy."""
+        program = self._program = Program(command)
+        while not program.over(0.1):
+            if follower is None:
+                self._moved_at = time.monotonic()  # rsync, which has a limit of its own
+                if position := _progress(program.said):
+                    self.reach(position)
+            else:
+                self._follow(follower)
+            self.check_time()
+        if not program.done:
+            self._failed(_reason(program.said))
+
+    def _watch(self, job: Job, follower: Job | None) -> None:
+        """Have a script copy."""
+        said = b""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                answer = job.answer(0.2)
+                if answer == ["copied", "0"]:
+                    return
+                if answer is None or answer[0] == "copied":
+                    self._failed(_reason(said))
+                    return
+                if answer[0] == "norsync":
+                    raise Trouble("source", f"{self.source.name} has no rsync")
+                said = (said + " ".join(answer).encode() + b"\n")[-8192:]
+                self.reach(_progress(said) or self.at)
+            if follower is not None:
+                self._follow(follower)
+            else:
+                self._moved_at = time.monotonic()  # cp, or rsync, which has a limit of its own
+            self.check_time()
+
+    def _follow(self, follower: Job) -> None:
+        """See how much has arrived."""
+        for answer in follower.answers():
+            if answer[0] == "at":
+                self.reach(int(answer[1]))
+            elif answer[0] == "nohash":
+                raise Trouble("target", self._no_hash(self.target))
+            else:
+                self._hashed = answer
+
+    def _failed(self, words: str) -> None:
+        """:raises Trouble: always, with what is known of the reason"""
+        noisy = [host for host in (self.source, self.target) if host.noise]
+        if noisy:
+            words += (
+                f" (the shell of {noisy[0].name} prints something when nobody asked, "
+                f"which disturbs copying: {noisy[0].noise})"
+            )
+        what, *more = self.source.ask(scripts.LOOK, self.path)
+        if what != "file" or int(more[0]) != self.size:
+            raise Trouble("source", f"{self.source.name}: its file changed while it was read")
+        words = f"{self.target.name}: {self.way} failed at byte {self.at}: {words}"
+        full = self._room() < _FULL
+        if full:
+            words += " (No space left in its store)"
+        raise Trouble("target", words, stale=full)
+
+    def _room(self) -> int:
+        return int(self.target.ask(scripts.ROOM, self.partial)[1])
+
+    # -- from one remote host to another ----------------------------------------------------------
+
+    def _there(self) -> tuple[str, str, str]:
+        end = self.target.end
+        return str(end.port), end.user, end.host
+
+    def _reaches(self, inode: str) -> bool:
+        """Whether the source's host can log in to the target's by itself, and that is the same."""
+        job = self.source.start(scripts.REACH, *self._there(), shlex.quote(self.partial))
+        try:
+            return job.answer(self.patience) == ["inode", inode]
+        except TimeoutError:
+            return False
+
+    def _send(self, follower: Job | None) -> None:
+        arguments = (*self._there(), self.path, shlex.quote(self.partial))
+        self._watch(self.source.start(scripts.SEND, *arguments), follower)
+
+    def _rsync_there(self, there: int, holes: bool, follower: Job | None) -> None:
+        port, user, host = self._there()
+        host = f"[{host}]" if ":" in host else host
+        options = self._rsync_options(there, holes)
+        arguments = (port, user, host, self.path, self.partial, *options)
+        self._watch(self.source.start(scripts.RSYNC, *arguments), follower)
+
+    # -- that they are right ----------------------------------------------------------------------
+
+    _hashed: list[str] | None = None
+
+    def _hash_of(self, follower: Job) -> str:
+        """What a follower has found, once it is at the end."""
+        while self._hashed is None:
+            try:
+                answer = follower.answer(1)
+            except TimeoutError:
+                self.check_time()
+                continue
+            if answer is None or answer[0] == "nohash":
+                return ""
+            if answer[0] == "at":
+                self.reach(int(answer[1]))
+            else:
+                self._hashed = answer
+        return "".join(self._hashed[1:])
+
+    def _hash(self, host: Host, path: str) -> str:
+        """The hash of a whole file, made on its host; "" if the image has none to compare with.
+
+        :raises Trouble: it can't be made
+        """
+        if not self.algorithm:
+            return ""
+        names = scripts.HASHES.get(self.algorithm)
+        job = host.start(scripts.HASH, path, *names) if names else None
+        if job is None:
+            raise Trouble(host.end.side, self._no_hash(host))
+        read, self._moved_at = -1, time.monotonic()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                answer = job.answer(1) or ["silent"]
+                if answer[0] == "hash":
+                    return "".join(answer[1:])
+                if answer[0] == "nohash":
+                    raise Trouble(host.end.side, self._no_hash(host))
+                if answer[0] != "at":
+                    words = f"reading it again broke off: {host.words}"
+                    raise Trouble(host.end.side, f"{host.name}: {words}")
+                if int(answer[1]) > read:
+                    read, self._moved_at = int(answer[1]), time.monotonic()
+            self.check_time()
+
+    def _no_hash(self, host: Host) -> str:
+        return f"{host.name} has no program that makes {self.algorithm}"
+
+    def _compare(self, hashed: str, state: str) -> str:
+        """The state of the file.
+
+        :raises Trouble: what has arrived is not the image
+        """
+        what, *more = self.target.ask(scripts.LOOK, self.partial)
+        size = more[0] if what == "file" else "no"
+        if size != str(self.size):
+            self._changed(state)
+            words = f"{size} of {self.size} bytes have arrived"
+            raise Trouble("target", f"{self.target.name}: {words}")
+        if not self.algorithm or hashed == self.expected:
+            return more[2]
+        if self._hash(self.target, self.partial) == self.expected:
+            return more[2]
+        self._changed(state)
+        if self._hash(self.source, self.path) != self.expected:
+            words = f"the {self.algorithm} of its file on {self.source.name} is not the image's"
+            raise Trouble("corrupt", words, stale=True)
+        words = f"the {self.algorithm} of what has arrived is not the image's"
+        raise Trouble("target", f"{self.target.name}: {words}", stale=True)
+
+    def _changed(self, state: str) -> None:
+        """:raises Trouble: the source is not what it was"""
+        what, *more = self.source.ask(scripts.LOOK, self.path)
+        if what != "file" or int(more[0]) != self.size or more[2] != state:
+            words = "its file changed while it was read"
+            raise Trouble("source", f"{self.source.name}: {words}", stale=True)
+
+    def _commit(self) -> str:
+        """Give the file its name; its state."""
+        job = self.target.start(scripts.COMMIT, self.partial, self.final, str(self.size))
+        try:
+            answer = job.answer(max(self.stall, self.patience)) or ["silent"]
+        except TimeoutError:
+            raise Trouble("target", f"{self.target.name}: the disk does not write") from None
+        if answer[0] != "done":
+            words = " ".join([_COMMIT.get(answer[0], self.target.words), *answer[1:]])
+            raise Trouble("target", f"{self.target.name}: {words}: {self.final!r}")
+        return answer[1]
+
+    def close(self) -> None:
+        """End all that runs for it; what holds the partial file cleans up."""
+        if self._program is not None:
+            self._program.close()
+        self.source.close()
+        self.target.close()
+
+
+_SOURCE = {
+    "symlink": "is a symbolic link",
+    "missing": "is not there",
+    "irregular": "is no plain file",
+    "unreadable": "can't be read by the user who logs in",
+}
+_TARGET = {
+    "nodirectory": "its directory is not there",
+    "symlink": "a symbolic link has its name",
+    "irregular": "something that is no plain file has its name",
+    "nowrite": "can't be written to:",
+    "noflock": "has no flock",
+    "busy": "somebody else is copying this image",
+}
+_COMMIT = {
+    "changed": "the file changed after it was compared",
+    "nosync": "the disk does not write:",
+    "exists": "another file got the name meanwhile",
+}
+
+
+def _quoted(path: str) -> str:
+    """A path as a shell takes it, its last part as plain as can be."""
+    return "/".join(shlex.quote(part) if part else "" for part in path.split("/"))
+
+
+def _reason(said: bytes) -> str:
+    """Why a program failed; rsync says that first, and its exit code last."""
+    lines = said.replace(b"\r", b"\n").split(b"\n")
+    first = [line for line in lines if line.startswith(b"rsync: ")]
+    return last_words(first[0] if first else said)
+
+
+def _progress(said: bytes) -> int | None:
+    """The bytes that rsync says it has come to."""
+    for line in reversed(said.replace(b"\n", b"\r").split(b"\r")):
+        number, _, rest = line.strip().partition(b" ")
+        if number.isdigit() and b"%" in rest:
+            return int(number)
+    return None
+
+
+def _told() -> Iterator[bytes]:
+    """What standard input brings; not through sys.stdin, which could not be closed meanwhile."""
+    while data := os.read(0, 65536):
+        yield data
+
+
+def _order(pieces: Iterator[bytes]) -> dict[str, Any]:
+    text = b""
+    while b"\n" not in text:
+        text += next(pieces)
+    order: dict[str, Any] = json.loads(text)
+    return order
+
+
+def _until_dropped(
+    pieces: Iterator[bytes], delivery: Delivery, folder: pathlib.Path, ended: threading.Event
+) -> None:
+    for _ in pieces:
+        break
+    if not ended.is_set():
+        delivery.close()
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(3)
+
+
+def main() -> int:
+    """Read the order, carry it out, say how it went; 0 when that was said."""
+    pieces = _told()
+    order = _order(pieces)
+    ended = threading.Event()
+    folder = pathlib.Path(order["folder"])
+    delivery = Delivery(order, folder)
+    watch = threading.Thread(
+        target=_until_dropped, args=(pieces, delivery, folder, ended), daemon=True
+    )
+    watch.start()
+    try:
+        line = delivery.remove(order["remove"]) if order["remove"] else delivery.run()
+    except Trouble as trouble:
+        line = {"side": trouble.side, "message": str(trouble)}
+    except Exception as error:
+        line = {"side": "target", "message": f"{type(error).__name__}: {error}"}
+    finally:
+        ended.set()
+        delivery.close()
+    say(target=delivery.name, ok="side" not in line, **line)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

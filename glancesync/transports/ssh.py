@@ -1,0 +1,163 @@
+"""``scp`` and ``rsync``: files from host to host over ssh (see :mod:`.courier`).
+
+The landed file is registered with the target's Glance. If that says no, the file is taken away
+again. If it does not answer, it may have the file in use: the next try finds it there, and right.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from glancesync.errors import Corrupt, Refused, RegionError, Transient, WayBlocked
+from glancesync.interfaces import Capabilities, Source, Target
+from glancesync.schemes import Filesystem, Place
+from glancesync.transports import child, courier
+from glancesync.transports.settings import TransferSettings
+
+
+class _Ssh:
+    """What both have; ``name`` is also the program that copies."""
+
+    name = ""
+    capabilities = Capabilities(
+        needs_formats=True,
+        reads=frozenset({Filesystem.name}),
+        writes=frozenset({Filesystem.name}),
+    )
+
+    def __init__(self, settings: TransferSettings) -> None:
+        self._settings = settings
+
+    def move(
+        self,
+        source: Source,
+        targets: Sequence[Target],
+        settle: Callable[[Target, RegionError | None], None],
+    ) -> None:
+        """See ``interfaces.Transport``."""
+        for target in targets:
+            try:
+                landed = self._deliver(source, target)
+                if landed is None:
+                    continue
+                self._register(source, target, landed)
+            except RegionError as error:
+                settle(target, error)
+            else:
+                settle(target, None)
+
+    def _deliver(self, source: Source, target: Target) -> dict[str, Any] | None:
+        """What the courier says in the end, if it was not told to stop.
+
+        :raises RegionError: the file did not get there
+        """
+        order = self._order(source, target)
+        line, landing = self._send(order, target, {target.region: target})
+        if line is None and not target.cancelled():
+            raise Transient(target.region, "the copying was broken off")
+        if line is None:
+            if landing:  # it may have got its name just before
+                self._send({**order, "remove": landing}, target, {})
+            return None
+        if line["ok"]:
+            return line
+        message, home = line["message"], source.service.region
+        if line["side"] == "corrupt":
+            raise Corrupt(home, f"image {source.image.id}: {message}")
+        raise WayBlocked(home if line["side"] == "source" else target.region, message)
+
+    def _send(
+        self, order: dict[str, Any], target: Target, waiting: Mapping[str, Target]
+    ) -> tuple[dict[str, Any] | None, str]:
+        """The last line of a courier, and the state of the file it was about to give its name."""
+        landing = ""
+        with (
+            tempfile.TemporaryDirectory(prefix="glancesync-", ignore_cleanup_errors=True) as own,
+            child.lines_of({**order, "folder": own}, waiting, courier.__file__) as lines,
+        ):
+            for line in lines:
+                if "progress" in line:
+                    target.report(line["progress"][target.region])
+                elif "landing" in line:
+                    landing = line["landing"]
+                else:
+                    return line, landing
+        return None, landing
+
+    def _register(self, source: Source, target: Target, landed: dict[str, Any]) -> None:
+        """Have Glance use the file, or take it away again."""
+        assert target.place is not None  # noqa: S101 - see _order
+        try:
+            if target.cancelled():
+                raise Transient(target.region, "the copying was cancelled")
+            target.service.register(target.image_id, target.place.location, source.image)
+        except RegionError as error:
+            if not landed["made"] or self._may_be_used(target, target.place, error):
+                raise
+            back = {**self._order(source, target), "remove": landed["state"]}
+            self._send(back, target, {})
+            if isinstance(error, Refused):
+                raise WayBlocked(target.region, error.message) from error
+            raise
+
+    def _may_be_used(self, target: Target, place: Place, error: RegionError) -> bool:
+        """Whether Glance may have the file in use, now or in a moment, whatever it answered."""
+        if isinstance(error, Refused):
+            return False
+        if isinstance(error, Transient) and not target.cancelled():
+            return True
+        try:
+            known = target.service.locations(target.image_id)
+        except RegionError:
+            return True
+        return any(location.url == place.location.url for location in known)
+
+    def _order(self, source: Source, target: Target) -> dict[str, Any]:
+        """What the courier is told; holds passwords, so it is only ever written to its input."""
+        if source.place is None or target.place is None:
+            raise WayBlocked(target.region, f"{self.name} was not told where the files are")
+        image = source.image
+        algorithm, expected = image.digest or ("", "")
+        return {
+            "name": target.region,
+            "way": self.name,
+            "source": _end(source.place),
+            "target": _end(target.place),
+            "size": image.size or 0,
+            "hash_algo": algorithm,
+            "hash_value": expected,
+            "stall": self._settings.stall,
+            "timeout": self._settings.copy,
+            "remove": "",
+        }
+
+
+class Scp(_Ssh):
+    """Copies with scp."""
+
+    name = "scp"
+
+
+class Rsync(_Ssh):
+    """Copies with rsync, which goes on where an earlier copy broke off."""
+
+    name = "rsync"
+
+
+def _end(place: Place) -> dict[str, Any]:
+    scheme = place.scheme
+    assert isinstance(scheme, Filesystem)  # noqa: S101 - as the capabilities say
+    if scheme.here:
+        return {"path": place.path}
+    return {
+        "path": place.path,
+        "host": scheme.host,
+        "port": scheme.port,
+        "user": scheme.login_user,
+        "password": scheme.login_password.value if scheme.login_password else "",
+        "key_file": scheme.key_file,
+        "known_hosts": scheme.known_hosts,
+        "host_key": scheme.host_key,
+    }
