@@ -303,7 +303,8 @@ def opened(directory: str, name: str, size: int) -> Iterator[BinaryIO]:
     :raises Rule: it is not there, is no regular file (nothing is followed), or has another size
     """
     try:
-        with _closing(os.open(directory, os.O_PATH | os.O_DIRECTORY)) as parent:
+        # Not O_PATH: a directory of a network file system is only looked at anew when it is opened.
+        with _closing(os.open(directory, os.O_RDONLY | os.O_DIRECTORY)) as parent:
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             number = os.open(name, flags, dir_fd=parent)
     except OSError as error:
