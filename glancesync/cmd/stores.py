@@ -15,6 +15,8 @@ from glancesync.stores.file import Entry
 
 Finding = tuple[bool, str, str]  # is it well, what was looked at, what was found
 
+Key = tuple[str | int, ...]
+
 _ANY_IMAGE = "00000000-0000-4000-8000-000000000000"
 #: Fields that name a file which is read on this host.
 _FILES = ("key_file", "known_hosts", "cacert", "ceph_conf", "keyring")
@@ -53,6 +55,7 @@ def examine(
     :param source: the name of the file
     :param regions: those of the catalog, and how to ask them
     """
+    taken: dict[Key, str] = {}
     directories: list[str] = []  # of home, on this host
     for entry in sorted(entries, key=lambda one: one.region != home):
         if entry.region not in regions:
@@ -69,12 +72,13 @@ def examine(
         yield from wrong
         if entry.region == home:
             directories = [one for one in _directories(entry, told.stores) if one]
+            taken = dict.fromkeys(_keys_of_home(entry, told.stores, directories), home)
             readable = list(_readable(entry.region, directories))
             yield from readable
             if told.image and all(well for well, _, _ in wrong + readable):
                 yield _source(entry, told)
         elif not wrong:
-            yield from _target(entry, told.stores, told.adopts, directories)
+            yield from _target(entry, told, directories, taken)
 
 
 def _unfit(source: str, entry: Entry, stores: Sequence[StoreInfo]) -> Iterator[Finding]:
@@ -149,28 +153,54 @@ def _source(entry: Entry, told: Told) -> Finding:
     return True, entry.region, f"image {told.image} is at {places[0]}"
 
 
+def _key(scheme: Scheme) -> Key:
+    """Equal for two schemes that lead to the same directory, pool or the like; () if unknown."""
+    if not isinstance(scheme, Filesystem):
+        return scheme.identity
+    if not scheme.here:
+        return (scheme.host, scheme.port, scheme.datadir)
+    try:
+        found = os.stat(scheme.datadir)
+    except OSError:
+        return ()
+    return (found.st_dev, found.st_ino)
+
+
+def _keys_of_home(
+    entry: Entry, stores: Sequence[StoreInfo], directories: Sequence[str]
+) -> Iterator[Key]:
+    for directory in directories:
+        yield _key(Filesystem(datadir=directory))
+    place = target_place(_ANY_IMAGE, stores, {}, entry.schemes)
+    if isinstance(place, Place):
+        yield _key(place.scheme)
+
+
 def _target(
-    entry: Entry,
-    stores: Sequence[StoreInfo],
-    adopts: Mapping[str, str],
-    homes: Sequence[str],
+    entry: Entry, told: Told, homes: Sequence[str], taken: dict[Key, str]
 ) -> Iterator[Finding]:
-    place = target_place(_ANY_IMAGE, stores, adopts, entry.schemes)
+    """Whether images can be put into the region's store, and whether that is its own.
+
+    :param taken: the stores that were looked at, and whose they are; this one is added
+    """
+    place = target_place(_ANY_IMAGE, told.stores, told.adopts, entry.schemes)
     if isinstance(place, str):
         yield False, entry.region, f"nothing can be put into its store by itself: {place}"
         return
-    if not isinstance(place.scheme, Filesystem) or not place.scheme.here:
-        yield True, entry.region, f"images go into its store of type {place.scheme.type}"
-        return
-    directory = place.scheme.datadir
-    if said := _trouble(directory, os.R_OK | os.W_OK | os.X_OK):
+    scheme = place.scheme
+    directory = scheme.datadir if isinstance(scheme, Filesystem) and scheme.here else ""
+    if directory and (said := _trouble(directory, os.R_OK | os.W_OK | os.X_OK)):
         yield False, entry.region, said
         return
-    if any(os.path.isdir(one) and os.path.samefile(one, directory) for one in homes):
-        said = (
-            f"{directory} is home's own directory: who deletes an image in {entry.region} deletes "
-        )
-        yield False, entry.region, said + "home's file; is 'host: localhost' right?"
+    key = _key(scheme)
+    other = taken.setdefault(key, entry.region) if key else entry.region
+    if other != entry.region:
+        said = f"{directory or f'its store of type {scheme.type}'} is also that of {other}"
+        said += ": who deletes an image in one region deletes the data it has in the other"
+        yield False, entry.region, said
+        return
+    if not directory:
+        yield True, entry.region, f"images go into its store of type {scheme.type}"
         return
     said = f"images go into {directory}, which can be written as {_who()}"
     device = os.stat(directory).st_dev

@@ -15,6 +15,7 @@ from glancesync.stores.file import Entry
 
 FILES = StoreInfo("local", "file", default=True, data_dir="/var/lib/glance/images")
 MORE = StoreInfo("more", "file", default=False)
+FULL = StoreInfo("blocks", "rbd", default=True, pool="images", fsid="7a1c4b52")
 BLOCKS = StoreInfo("blocks", "rbd", default=False)
 ME = pwd.getpwuid(os.geteuid()).pw_name
 
@@ -115,7 +116,29 @@ def test_a_directory_of_two_regions(tmp_path: pathlib.Path) -> None:
     two = entry("Two", Filesystem(datadir=f"{tmp_path}/mounted"))
     [_, (well, where, said)] = found(one, two, adopts={"local": "/g"})
     assert (well, where) == (False, "Two")
-    assert f"{tmp_path}/mounted is home's own directory" in said
+    assert f"{tmp_path}/mounted is also that of One: who deletes" in said
+
+
+@pytest.mark.parametrize(
+    ("scheme", "store", "other"),
+    [
+        (Filesystem(host="h", datadir="/d"), FILES, Filesystem(host="h", datadir="/e")),
+        (Filesystem(host="h"), FILES, Filesystem(host="g")),
+        (Filesystem(host="h"), FILES, Filesystem(host="h", port=23)),
+        (Rbd(ceph_conf="/etc/hostname"), FULL, Rbd(ceph_conf="/etc/hostname", pool="x")),
+    ],
+)
+def test_a_store_of_two_regions(scheme: Scheme, store: StoreInfo, other: Scheme) -> None:
+    def look(*schemes: Scheme) -> list[bool]:
+        told = Told((store,), {store.id: "/g"})
+        entries = [entry(name, one) for name, one in zip("ABC", schemes, strict=False)]
+        return [well for well, *_ in examine("f", entries, dict.fromkeys("ABC", lambda: told), "")]
+
+    assert look(scheme, scheme) == [True, False]
+    if isinstance(other, Filesystem):  # of a pool it is Glance's word that counts
+        assert look(scheme, other, scheme) == [True, True, False]
+    else:
+        assert look(scheme, other) == [True, False]
 
 
 def test_a_directory_that_glance_tells(tmp_path: pathlib.Path) -> None:
