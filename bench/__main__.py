@@ -21,6 +21,7 @@ from bench import (
     memory,
     metadata,
     report,
+    ssh,
     stage,
     upload,
 )
@@ -31,6 +32,7 @@ BENCHES: dict[str, Callable[[bool], report.Report]] = {
     "backlog": backlog.run,
     "upload": upload.run,
     "filesystem": filesystem.run,
+    "ssh": ssh.run,
     "fanout": fanout.run,
     "memory": memory.run,
     "hints": hints.run,
