@@ -29,6 +29,7 @@ from glancesync.interfaces import (
     Transport,
 )
 from glancesync.model import Image, Replica, Snooze, Task
+from glancesync.pacing import Pacing
 from glancesync.planner import Action, Op
 from glancesync.retry import snooze_delay
 from glancesync.states import DeleteMode, ReplicaState, TaskKind
@@ -46,6 +47,7 @@ class Settings:
     transports: Sequence[Transport]
     reader: Reader
     clock: Clock
+    pacing: Pacing
     schemes: ends.Schemes = dataclasses.field(default_factory=dict)  # how stores are reached
     preserve: Sequence[str] = ()
     poll: float = 2.0  # first look at something that takes its time
@@ -213,8 +215,18 @@ class Acting:
             bytes_done=0,
             bytes_total=home.size,
         )
-        source = Source(home, service, route.source)
-        target = dataclasses.replace(self._target(home), place=route.target)
+        stores = {
+            f"{region} {place.scheme.name} {place.scheme.store}": place.scheme.bandwidth
+            for region, place in ((service.region, route.source), (self._task.region, route.target))
+            if place is not None and place.scheme.bandwidth is not None
+        }
+        regions = (service.region, self._task.region)
+        with self._settings.pacing.flow(transport.name, regions, stores) as pace:
+            source = Source(home, service, route.source)
+            target = dataclasses.replace(self._target(home), place=route.target, pace=pace)
+            return self._bring(transport, source, target)
+
+    def _bring(self, transport: Transport, source: Source, target: Target) -> Snooze | None:
         if transport.capabilities.asynchronous:
             outcome: list[RegionError] = []
             transport.move(

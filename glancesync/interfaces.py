@@ -379,7 +379,8 @@ class Target:
     """One end of a transfer.
 
     ``report`` is called with the bytes that have arrived so far; when ``cancelled()`` is true,
-    nobody wants them any more. ``place`` is where the bytes are to be put, for a transport that
+    nobody wants them any more. ``pace()`` is how many bytes per second it may have now; None: any.
+    ``place`` is where the bytes are to be put, for a transport that
     writes to stores.
     """
 
@@ -389,6 +390,7 @@ class Target:
     report: Callable[[int], None]
     cancelled: Callable[[], bool]
     place: Place | None = None
+    pace: Callable[[], int | None] = lambda: None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -248,7 +248,7 @@ class Region:
     enabled: bool = True
     maintenance: bool = False
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    limits: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    limits: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # tasks, bandwidth
     delete_mode: DeleteMode | None = None  # overrides the option delete_mode
     seen_at: float | None = None
     last_error: str | None = None

@@ -16,6 +16,7 @@ from keystoneauth1.session import Session
 from oslo_config import cfg
 
 from glancesync.acting import Settings
+from glancesync.bandwidth import Timetable
 from glancesync.breaker import Breaker
 from glancesync.conf import CREDENTIALS, broken, check, store_file
 from glancesync.errors import ConfigurationError
@@ -23,6 +24,7 @@ from glancesync.executor import Executor, Flow
 from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
 from glancesync.maintenance import Discovery, Presence, Purge
+from glancesync.pacing import Limits, Pacing
 from glancesync.placement.strategies import STRATEGIES
 from glancesync.planning import Planning
 from glancesync.reconciler import AuditSettings, Reconciler
@@ -72,6 +74,7 @@ class Engine:
     """All that works on tasks in one process."""
 
     services: CatalogServices
+    pacing: Pacing
     discovery: Discovery
     worker: Worker
     purge: Purge
@@ -141,6 +144,42 @@ def catalog(conf: cfg.ConfigOpts) -> CatalogServices:
     )
 
 
+def limits(conf: cfg.ConfigOpts) -> Limits:
+    """What is said about bandwidth.
+
+    :raises ConfigurationError: naming option and rule
+    """
+    try:
+        everything = Timetable.parse(conf.bandwidth) if conf.bandwidth else None
+    except ValueError as error:
+        raise broken(conf, "DEFAULT", "bandwidth", str(error)) from None
+    transports = {}
+    for entry in conf.transport_bandwidth:
+        name, colon, said = entry.partition(":")
+        try:
+            if not colon:
+                raise ValueError(f"{entry!r} is not like scp: 50M")
+            transports[name.strip()] = Timetable.parse(said)
+        except ValueError as error:
+            raise broken(conf, "DEFAULT", "transport_bandwidth", str(error)) from None
+    return Limits(everything, transports)
+
+
+def _minute() -> int:
+    now = time.localtime()
+    return now.tm_hour * 60 + now.tm_min
+
+
+def pacing(conf: cfg.ConfigOpts, journal: Journal) -> Pacing:
+    """What shares out the bandwidth."""
+    nodes = functools.partial(_count_nodes, journal)
+    return Pacing(journal.regions, nodes, SystemClock(), _minute, limits(conf))
+
+
+def _count_nodes(journal: Journal) -> int:
+    return len(journal.nodes())
+
+
 def routing(conf: cfg.ConfigOpts, journal: Journal) -> Routing:
     """What explains which way an image would go; it knows the regions that workers have found.
 
@@ -158,7 +197,9 @@ def routing(conf: cfg.ConfigOpts, journal: Journal) -> Routing:
     return Routing(journal, known, transports, schemes(conf))
 
 
-def executor(conf: cfg.ConfigOpts, journal: Journal, services: CatalogServices) -> Executor:
+def executor(
+    conf: cfg.ConfigOpts, journal: Journal, services: CatalogServices, pacing: Pacing
+) -> Executor:
     """What runs a task, by the options as they are now.
 
     :raises ConfigurationError: an option can't work
@@ -172,6 +213,7 @@ def executor(conf: cfg.ConfigOpts, journal: Journal, services: CatalogServices) 
         transports=load_transports(conf.transports, transfer_settings(conf)),
         reader=Reading(transfer_settings(conf)),
         clock=SystemClock(),
+        pacing=pacing,
         schemes=schemes(conf),
         preserve=conf.preserve_properties,
         poll=conf.import_poll_interval,
@@ -264,17 +306,18 @@ def engine(conf: cfg.ConfigOpts, journal: Journal, spawn: Spawn) -> Engine:
     :raises ConfigurationError: an option can't work
     """
     services = catalog(conf)
+    sharing = pacing(conf, journal)
     worker = Worker(
         node_name(),
         journal,
         journal,
-        executor(conf, journal, services).run,
+        executor(conf, journal, services, sharing).run,
         spawn,
         worker_settings(conf),
     )
     journal.on_work(worker.wake)
     discovery = Discovery(services, journal.discovered)
-    return Engine(services, discovery, worker, Purge(journal.purge))
+    return Engine(services, sharing, discovery, worker, Purge(journal.purge))
 
 
 def reload(
@@ -288,7 +331,8 @@ def reload(
     transports = load_transports(conf.transports, transfer_settings(conf))
     stores = schemes(conf)
     if engine is not None:
-        run = executor(conf, journal, engine.services).run
+        run = executor(conf, journal, engine.services, engine.pacing).run
+        engine.pacing.use(limits(conf))
         engine.worker.use(run, worker_settings(conf))
     if routing is not None:
         routing.use(transports, stores)

@@ -51,6 +51,20 @@ OPTIONS = [
         min=1,
         help="Seconds without a byte of progress after which a transfer is given up.",
     ),
+    cfg.StrOpt(
+        "bandwidth",
+        mutable=True,
+        default="",
+        help="Bytes per second of all transfers together, as in 50M, or by the time of day, as in "
+        "'08:00-18:00 50M, else unlimited'; K, M, G are powers of 1024. Shared evenly by those "
+        "that run. Empty: unlimited. Regions may have limits of their own.",
+    ),
+    cfg.MultiStrOpt(
+        "transport_bandwidth",
+        mutable=True,
+        default=[],
+        help="The same for one transport, as in 'upload: 50M'; may be given more than once.",
+    ),
     cfg.FloatOpt(
         "scp_copy_timeout",
         mutable=True,

@@ -75,6 +75,16 @@ class SetRegion(commands.ShowOne):
         limit.add_argument(
             "--no-limit-tasks", action="store_true", help="Go back to the server's own limit"
         )
+        bandwidth = parser.add_mutually_exclusive_group()
+        bandwidth.add_argument(
+            "--limit-bandwidth",
+            metavar="<timetable>",
+            help="Move at most so many bytes per second from and to the region, all transfers "
+            "together: 50M, or '08:00-18:00 50M, else unlimited'",
+        )
+        bandwidth.add_argument(
+            "--no-limit-bandwidth", action="store_true", help="Take that limit away"
+        )
         mode = parser.add_mutually_exclusive_group()
         mode.add_argument(
             "--delete-mode",
@@ -115,10 +125,14 @@ def _changes(region: Json, wanted: argparse.Namespace) -> Json:
         changes["enabled"] = wanted.enabled
     if wanted.maintenance is not None:
         changes["maintenance"] = wanted.maintenance
-    if wanted.no_limit_tasks:
-        changes["limits"] = {key: n for key, n in region["limits"].items() if key != "tasks"}
-    elif wanted.limit_tasks is not None:
-        changes["limits"] = {**region["limits"], "tasks": wanted.limit_tasks}
+    limits = dict(region["limits"])
+    for name in ("tasks", "bandwidth"):
+        if getattr(wanted, f"no_limit_{name}"):
+            limits.pop(name, None)
+        elif (limit := getattr(wanted, f"limit_{name}")) is not None:
+            limits[name] = limit
+    if limits != region["limits"]:
+        changes["limits"] = limits
     if wanted.no_delete_mode or wanted.delete_mode:
         changes["delete_mode"] = wanted.delete_mode
     if wanted.no_label or wanted.labels:
@@ -135,6 +149,7 @@ def _fields(region: Json) -> Json:
         "maintenance": region["maintenance"],
         "in_catalog": region["present"],
         "task_limit": Maybe(region["limits"].get("tasks")),
+        "bandwidth_limit": Maybe(region["limits"].get("bandwidth")),
         "delete_mode": Maybe(region["delete_mode"]),
         "labels": Pairs(region["labels"]),
         "url": region["url"],

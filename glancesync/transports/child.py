@@ -62,10 +62,12 @@ def lines_of(
 ) -> Iterator[Iterator[Line]]:
     """Have an order carried out by ``program``, and hand out what is said of it.
 
-    It is told of those ``waiting`` that are cancelled. When all of them are, or nobody listens any
-    more, its standard input ends, and it has a few seconds to tidy up before it is killed.
+    Its order says, and a line to it when that changes, what each of those ``waiting`` may have of
+    the bandwidth. It is told of those that are cancelled. When all of them are, or nobody listens
+    any more, its standard input ends, and it has a few seconds to tidy up before it is killed.
     """
     over = threading.Event()
+    what = {**what, "rates": {name: target.pace() for name, target in waiting.items()}}
     with subprocess.Popen(
         [sys.executable, "-I", program],
         stdin=subprocess.PIPE,
@@ -76,15 +78,20 @@ def lines_of(
         assert process.stdout is not None  # noqa: S101
         said = process.stdin
 
-        def say(what: Any) -> None:
+        def say(line: Any) -> None:
             with contextlib.suppress(BrokenPipeError):  # it has ended; its lines tell how
-                said.write(json.dumps(what).encode() + b"\n")
+                said.write(json.dumps(line).encode() + b"\n")
                 said.flush()
 
         def watch() -> None:
             dropped: set[str] = set()
+            rates = what["rates"]
             while not over.wait(0.2):
                 left = dict(waiting)
+                now = {name: target.pace() for name, target in left.items()}
+                if now != {name: rates.get(name) for name in now}:
+                    rates = now
+                    say({"rates": rates})
                 gone = {name for name, target in left.items() if target.cancelled()}
                 if left and gone == left.keys():
                     _end(process)

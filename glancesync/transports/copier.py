@@ -1,7 +1,7 @@
 """Copies the file of one image to directories of this host, in a process of its own.
 
 As with :mod:`.mover`: the order comes as JSON on standard input, JSON lines go to standard output,
-and when standard input ends, so does this. Standard library only.
+and when standard input ends, so does this.
 
 The source is read once, to be hashed; each target is filled by the kernel meanwhile (a hard link,
 a clone of the extents, else ``copy_file_range``). A target counts when the hash is known to be
@@ -26,6 +26,8 @@ import threading
 import time
 from collections.abc import Iterator
 from typing import Any
+
+from glancesync.transports.pace import Pace
 
 _BLOCK = 1024 * 1024
 _KERNEL_BLOCK = 16 * _BLOCK  # copied at a time between two looks at the flags
@@ -119,12 +121,13 @@ class Original:
 class Target(threading.Thread):
     """One file to be made."""
 
-    def __init__(self, name: str, spec: dict[str, Any], source: Original) -> None:
+    def __init__(self, name: str, spec: dict[str, Any], source: Original, rate: int | None) -> None:
         super().__init__(daemon=True)
         self.name = name
         self.source = source
         self.path: str = spec["path"]
         self.may_link: bool = spec["link"]
+        self.pace = Pace(rate)
         directory, base = os.path.split(self.path)
         self.directory = directory
         self.partial = os.path.join(directory, f".{base}.glance-sync")
@@ -222,9 +225,11 @@ class Target(threading.Thread):
         os.ftruncate(self.descriptor, self.source.size)
         for start, end in self.source.extents():
             while start < end:
+                count = self.pace.most(min(_KERNEL_BLOCK, end - start))
+                self.pace.wait(count)
                 if self.dropped.is_set():
                     raise Failed("target", "the copy was cancelled")
-                start += self.copy_some(start, min(_KERNEL_BLOCK, end - start))
+                start += self.copy_some(start, count)
                 self.done = start
 
     def copy_some(self, start: int, count: int) -> int:
@@ -360,9 +365,18 @@ def told() -> Iterator[bytes]:
 
 
 def obey(lines: Iterator[bytes], targets: dict[str, Target]) -> None:
-    """Drop the targets that are named; all, and end, when nobody is left to name them."""
+    """Drop the targets that are named; all, and end, when nobody is left to name them.
+
+    A line that is no name says how fast each may be filled.
+    """
     for line in lines:
-        targets[json.loads(line)].dropped.set()
+        said = json.loads(line)
+        if isinstance(said, str):
+            targets[said].dropped.set()
+            targets[said].pace.stop()
+        else:
+            for name, rate in said["rates"].items():
+                targets[name].pace.set(rate)
     for target in targets.values():
         target.take_away()
     os._exit(3)
@@ -378,7 +392,10 @@ def main() -> int:
         for name in order["targets"]:
             say(target=name, ok=False, side=error.side, message=str(error))
         return 0
-    targets = {name: Target(name, spec, source) for name, spec in order["targets"].items()}
+    targets = {
+        name: Target(name, spec, source, order["rates"].get(name))
+        for name, spec in order["targets"].items()
+    }
     threading.Thread(target=obey, args=(lines, targets), daemon=True).start()
     return carry_out(order, targets, source)
 

@@ -1,10 +1,11 @@
 """Moves the bytes of one image from a Glance to others, in a process of its own.
 
-Copying and hashing would stall a worker's green threads, so they happen here. Standard library
-only: it starts in a few hundredths of a second. The order comes as JSON on standard input (tokens
-never stand in an argument list, P6), the progress goes as JSON lines to standard output. When
-standard input ends, whoever gave the order is gone, and so is this process: the regions then see
-a broken upload and forget it. A further line there names a target that is not wanted any more.
+Copying and hashing would stall a worker's green threads, so they happen here. Hardly more than the
+standard library is imported: it starts in a few hundredths of a second. The order comes as JSON on
+standard input (tokens never stand in an argument list, P6), the progress goes as JSON lines to
+standard output. When standard input ends, whoever gave the order is gone, and so is this process:
+the regions then see a broken upload and forget it. A further line there names a target that is not
+wanted any more, or says how fast each may be written to.
 
 The source is read once. Each target has a queue of at most ``window`` chunks, which all share the
 same bytes objects; so memory is bounded by the window, not by the image or the number of targets
@@ -35,6 +36,8 @@ import time
 import urllib.parse
 from collections.abc import Iterator
 from typing import Any
+
+from glancesync.transports.pace import Pace
 
 _MAX_ERROR = 500
 _TOLD_EVERY = 0.5  # seconds between two words of how far a reading is
@@ -68,6 +71,7 @@ class Order:
         self.stall: float = data["stall"]
         self.cafile: str | None = data["cafile"]
         self.insecure: bool = data["insecure"]
+        self.rates: dict[str, int | None] = data["rates"]
 
 
 def say(**line: Any) -> None:
@@ -153,6 +157,7 @@ class Target(threading.Thread):
         self.order = order
         self.spec = order.targets[name]
         self.queue: queue.Queue[bytes] = queue.Queue(order.window)
+        self.pace = Pace(order.rates.get(name))
         self.sent = 0
         self.complete = threading.Event()  # all of the image is in the queue, or was
         self.loose = threading.Event()  # no more comes through the queue; read the rest
@@ -189,9 +194,15 @@ class Target(threading.Thread):
                 raise self.broken
             yield chunk
 
+    def pieces(self) -> Iterator[memoryview]:
+        """The same, as fast as the bandwidth allows."""
+        for chunk in self.chunks():
+            yield from self.pace.pieces(chunk)
+
     def drop(self) -> None:
         """Stop now, also in the middle of a call."""
         self.broken = Failed("target", "the upload was cancelled")
+        self.pace.stop()
         self.wake()
         if self.connection is not None and self.connection.sock is not None:
             with contextlib.suppress(OSError):
@@ -237,11 +248,11 @@ class Target(threading.Thread):
                 connection.putheader(name, value)
             connection.endheaders()
             try:
-                for chunk in self.chunks():
+                for piece in self.pieces():
                     if _answered(connection):
                         break
-                    connection.send(chunk)
-                    self.sent += len(chunk)
+                    connection.send(piece)
+                    self.sent += len(piece)
             except (BrokenPipeError, ConnectionResetError, TimeoutError):
                 # The region may have answered before it had read everything; hear it out.
                 with contextlib.suppress(OSError, http.client.HTTPException):
@@ -366,7 +377,12 @@ def _told() -> Iterator[bytes]:
 def _obey(lines: Iterator[bytes], targets: list[Target]) -> None:
     by_name = {target.name: target for target in targets}
     for line in lines:
-        by_name[json.loads(line)].drop()
+        said = json.loads(line)
+        if isinstance(said, str):
+            by_name[said].drop()
+        else:
+            for name, rate in said["rates"].items():
+                by_name[name].pace.set(rate)
     os._exit(3)
 
 

@@ -20,6 +20,7 @@ LAYERS: dict[str, set[str]] = {
         "interfaces",
         "retry",
         "breaker",
+        "bandwidth",
         "choice",
         "placing",
         "farewell",
@@ -37,6 +38,7 @@ LAYERS: dict[str, set[str]] = {
         "bundle",
         "worker",
         "maintenance",
+        "pacing",
         "reconciler",
         "listing",
         "planning",
@@ -136,12 +138,13 @@ def test_words_and_decisions_are_pure(path: pathlib.Path) -> None:
     assert impure == set(), "no I/O, clock or chance"
 
 
-@pytest.mark.parametrize("name", ["mover", "rbd_mover"])
+@pytest.mark.parametrize("name", ["copier", "mover", "pace", "rbd_mover"])
 def test_the_movers_need_the_standard_library_only(name: str) -> None:
     path = ROOT / f"glancesync/transports/{name}.py"
     found = imports_of(path)
     assert foreign(found) == set()
-    assert not {name for name in found if name.startswith("glancesync")}
+    ours = {name for name in found if name.startswith("glancesync")}
+    assert ours <= {"glancesync.transports.pace.Pace"}
     assert imports_of(path.with_name("__init__.py")) == set(), "it would be imported with it"
 
 

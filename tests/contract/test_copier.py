@@ -11,6 +11,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -41,6 +42,7 @@ class Ends:
             "hash_algo": "sha512",
             "hash_value": hashlib.sha512(CONTENT).hexdigest(),
             "stall": 20,
+            "rates": {},
             "targets": {
                 name: {"path": str(self.targets[name]), "link": False} for name in names or ["two"]
             },
@@ -346,3 +348,20 @@ def test_killed_outright_it_leaves_what_the_next_run_takes(ends: Ends) -> None:
     ends.home.write_bytes(CONTENT)
     assert fates(ends.order())["two"]["ok"]
     assert ends.names("two") == {"image"}
+
+
+def test_a_target_gets_no_more_than_its_bandwidth(ends: Ends) -> None:
+    began = time.monotonic()
+    assert fates(ends.order(rates={"two": MIB}))["two"]["ok"]
+    assert time.monotonic() - began > 2.5
+
+
+def test_the_bandwidth_changes_while_it_runs(ends: Ends) -> None:
+    with start(ends.order(rates={"two": 4096})) as child:  # would take twelve minutes
+        until(lambda: partial(ends), 20, "it to have begun")
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write(json.dumps({"rates": {"two": None}}).encode() + b"\n")
+        child.stdin.flush()
+        fate = next(line for line in map(json.loads, child.stdout) if "target" in line)
+    assert fate["ok"]

@@ -18,6 +18,7 @@ from glancesync.interfaces import Ask, Changes, ImageService
 from glancesync.journal import schema
 from glancesync.journal.journal import Journal
 from glancesync.model import Actor, Done, Plan, Priority, Replica, Step
+from glancesync.pacing import Limits, Pacing
 from glancesync.placement.strategies import STRATEGIES
 from glancesync.planning import Planning
 from glancesync.retry import RetryPolicy
@@ -47,7 +48,11 @@ class Estate:
         self.home = HOME
         self.strategy = "None"
         self.settings = Settings(
-            [], Reading(TransferSettings()), SystemClock(), preserve=["local_*"]
+            [],
+            Reading(TransferSettings()),
+            SystemClock(),
+            Pacing(journal.regions, lambda: 1, SystemClock(), lambda: 0, Limits()),
+            preserve=["local_*"],
         )
         for name in ("D", "E"):
             journal.update_region(name, {"enabled": False})

@@ -2,6 +2,8 @@
 """``interfaces.Transport`` as ``upload`` keeps it, over real sockets and its real child process."""
 
 import contextlib
+import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -11,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import cast
 
@@ -64,10 +67,12 @@ class Move:
         targets: list[BareGlance],
         what: Image,
         settings: TransferSettings = SETTINGS,
+        **rates: int,
     ) -> None:
         self.settled: list[tuple[str, RegionError | None]] = []
         self.reports: dict[str, list[int]] = {one.region: [] for one in targets}
         self.cancelled = {one.region: threading.Event() for one in targets}
+        self.rates: dict[str, int | None] = {**rates}
         self.raised: BaseException | None = None
         self._thread = threading.Thread(target=self._run, args=(home, targets, what, settings))
         self._thread.start()
@@ -82,6 +87,7 @@ class Move:
                 cast(ImageService, one),
                 self.reports[one.region].append,
                 self.cancelled[one.region].is_set,
+                pace=functools.partial(self.rates.get, one.region),
             )
             for one in ends
         ]
@@ -608,6 +614,7 @@ def test_the_child_ends_cleanly_and_at_once(home: BareGlance, made: list[BareGla
         "stall": 10,
         "cafile": None,
         "insecure": False,
+        "rates": {},
     }
     child = subprocess.Popen(
         [sys.executable, "-I", mover.__file__],
@@ -665,3 +672,37 @@ def test_memory_does_not_grow_with_the_image(home: BareGlance, made: list[BareGl
     assert move.over() == {"R0": None, "R1": None}
     assert {one.digest.hexdigest() for one in targets} == {digest.hexdigest()}
     assert MIB < max(peaks) < 100 * MIB
+
+
+def test_a_region_gets_no_more_than_its_bandwidth(home: BareGlance, made: list[BareGlance]) -> None:
+    what = serve(home, data(3 * MIB))
+    began = time.monotonic()
+    assert Move(home, regions(made, 1), what, R0=MIB).over() == {"R0": None}
+    assert time.monotonic() - began > 2.5
+
+
+def test_the_bandwidth_changes_while_it_runs_and_each_region_has_its_own(
+    home: BareGlance, made: list[BareGlance]
+) -> None:
+    what = serve(home, data(BIG))
+    move = Move(home, regions(made, 2), what, R0=64 * 1024)  # would take twelve minutes
+    assert move.until_settled("R1") is None
+    assert "R0" not in dict(move.settled)
+    move.rates["R0"] = None
+    assert move.over() == {"R0": None, "R1": None}
+
+
+def test_one_that_is_held_back_by_its_bandwidth_has_not_stalled(
+    home: BareGlance, made: list[BareGlance]
+) -> None:
+    what = serve(home, data(100 * 1024))
+    settings = dataclasses.replace(SETTINGS, chunk=MIB, stall=1, settle=1)
+    assert Move(home, regions(made, 1), what, settings, R0=20 * 1024).over() == {"R0": None}
+
+
+def test_one_that_is_held_back_can_be_cancelled(home: BareGlance, made: list[BareGlance]) -> None:
+    what = serve(home, data(BIG))
+    move = Move(home, regions(made, 2), what, R0=4096)
+    assert move.until_settled("R1") is None
+    move.cancelled["R0"].set()
+    assert move.over(20).get("R0", "let go") is not None

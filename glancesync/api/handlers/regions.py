@@ -7,6 +7,7 @@ from glancesync.api.call import Answer, Call
 from glancesync.api.handlers import events
 from glancesync.api.schemas import NO_QUERY
 from glancesync.api.schemas import regions as schemas
+from glancesync.bandwidth import Timetable
 from glancesync.errors import BadRequest
 from glancesync.model import Region
 
@@ -35,6 +36,11 @@ def update(call: Call) -> Answer:
     body = call.body(schemas.UPDATE)
     if region.home and body.keys() & {"enabled", "maintenance"}:
         raise BadRequest(f"{region.name} is the home region: it can't be closed")
+    if bandwidth := body.get("limits", {}).get("bandwidth"):
+        try:
+            Timetable.parse(bandwidth)
+        except ValueError as error:
+            raise BadRequest(f"body.limits.bandwidth: {error}") from None
     call.journal.update_region(region.name, body, call.actor)
     return 200, {"region": views.region(_region(call))}
 

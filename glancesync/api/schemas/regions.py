@@ -28,7 +28,10 @@ UPDATE: dict[str, Any] = {
         "limits": {
             "type": "object",
             "additionalProperties": False,
-            "properties": {"tasks": {"type": "integer", "minimum": 1, "maximum": 10000}},
+            "properties": {
+                "tasks": {"type": "integer", "minimum": 1, "maximum": 10000},
+                "bandwidth": {"type": "string", "minLength": 1, "maxLength": 1000},
+            },
         },
         "delete_mode": {"enum": [*(mode.value for mode in DeleteMode), None]},
     },
