@@ -16,13 +16,14 @@ from oslo_config import cfg
 
 from glancesync import wiring
 from glancesync.api import deploy
-from glancesync.cmd import stores
+from glancesync.cmd import hosts, stores
 from glancesync.conf import CREDENTIALS, store_file
 from glancesync.errors import ConfigurationError, Credential, JournalError, RegionError
 from glancesync.interfaces import ImageService
 from glancesync.regions.catalog import KEYSTONE, home_region, image_endpoints
 from glancesync.regions.images import GlanceImages, unversioned
 from glancesync.regions.translate import translated
+from glancesync.schemes import Filesystem
 from glancesync.stores.file import Entry, entries
 from glancesync.transports.loader import load as load_transports
 
@@ -74,7 +75,8 @@ def examine(conf: cfg.ConfigOpts) -> Iterator[Finding]:
         name: functools.partial(stores.ask, service, is_home=name == home)
         for name, service in services.items()
     }
-    yield from stores.examine(store_file(conf), written, asked, home)
+    log_in = hosts.trouble if {"scp", "rsync"} & set(conf.transports) else _no_ssh
+    yield from stores.examine(store_file(conf), written, asked, home, log_in)
 
 
 def _configuration(conf: cfg.ConfigOpts) -> Iterator[Finding]:
@@ -90,6 +92,10 @@ def _configuration(conf: cfg.ConfigOpts) -> Iterator[Finding]:
             yield False, f"option {option}", str(error)
     if conf.sync_strategy == "None":
         yield False, "option sync_strategy", "is None: nothing is synced; set it to ALL"
+
+
+def _no_ssh(scheme: Filesystem, directory: str, write: bool) -> str:
+    return f"{scheme.host} is reached by ssh, but transports has neither rsync nor scp"
 
 
 def _store_file(conf: cfg.ConfigOpts) -> Generator[Finding, None, tuple[Entry, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pwd
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,8 @@ from glancesync.stores.file import Entry
 Finding = tuple[bool, str, str]  # is it well, what was looked at, what was found
 
 Key = tuple[str | int, ...]
+#: A directory of another host, and whether it is to be written to -> why that can't be, or "".
+LogIn = Callable[[Filesystem, str, bool], str]
 
 _ANY_IMAGE = "00000000-0000-4000-8000-000000000000"
 #: Fields that name a file which is read on this host.
@@ -49,11 +52,13 @@ def examine(
     entries: Sequence[Entry],
     regions: Mapping[str, Callable[[], Told]],
     home: str,
+    log_in: LogIn,
 ) -> Iterator[Finding]:
     """Every finding; home first, as others are compared with it.
 
     :param source: the name of the file
     :param regions: those of the catalog, and how to ask them
+    :param log_in: tells why a directory of another host can't be used
     """
     taken: dict[Key, str] = {}
     directories: list[str] = []  # of home, on this host
@@ -71,14 +76,15 @@ def examine(
         wrong = list(_unfit(source, entry, told.stores))
         yield from wrong
         if entry.region == home:
-            directories = [one for one in _directories(entry, told.stores) if one]
-            taken = dict.fromkeys(_keys_of_home(entry, told.stores, directories), home)
-            readable = list(_readable(entry.region, directories))
+            read = list(_directories(entry, told.stores))
+            taken = dict.fromkeys(_keys_of_home(entry, told.stores, read), home)
+            directories = [one.datadir for one in read if one.here]
+            readable = [_readable(entry.region, one, log_in) for one in read]
             yield from readable
             if told.image and all(well for well, _, _ in wrong + readable):
                 yield _source(entry, told)
         elif not wrong:
-            yield from _target(entry, told, directories, taken)
+            yield _target(entry, told, directories, taken, log_in)
 
 
 def _unfit(source: str, entry: Entry, stores: Sequence[StoreInfo]) -> Iterator[Finding]:
@@ -103,12 +109,13 @@ def _unfit(source: str, entry: Entry, stores: Sequence[StoreInfo]) -> Iterator[F
             yield False, where, f"say by 'store' which of {names} of {entry.region} it is for"
 
 
-def _directories(entry: Entry, stores: Sequence[StoreInfo]) -> Iterator[str]:
-    """Those of the region that are on this host; "" for one that Glance does not tell."""
+def _directories(entry: Entry, stores: Sequence[StoreInfo]) -> Iterator[Filesystem]:
+    """The region's schemes for files, with the directories, as far as Glance tells them."""
     for scheme in entry.schemes:
-        if isinstance(scheme, Filesystem) and scheme.here:
-            told = [one.data_dir for one in stores if _is_for(scheme, one)]
-            yield scheme.datadir or (told[0] if len(told) == 1 else "")
+        if isinstance(scheme, Filesystem):
+            told = [one.data_dir for one in stores if _is_for(scheme, one) and one.data_dir]
+            if scheme.datadir or len(told) == 1:
+                yield dataclasses.replace(scheme, datadir=scheme.datadir or told[0])
 
 
 def _is_for(scheme: Scheme, store: StoreInfo) -> bool:
@@ -132,10 +139,13 @@ def _trouble(directory: str, mode: int) -> str:
     return ""
 
 
-def _readable(region: str, directories: Sequence[str]) -> Iterator[Finding]:
-    for directory in directories:
+def _readable(region: str, scheme: Filesystem, log_in: LogIn) -> Finding:
+    directory = scheme.datadir
+    if scheme.here:
         said = _trouble(directory, os.R_OK | os.X_OK)
-        yield not said, region, said or f"{directory} can be read as {_who()}"
+        return not said, region, said or f"{directory} can be read as {_who()}"
+    said = log_in(scheme, directory, False)
+    return not said, region, said or f"{scheme.host}:{directory} can be read by ssh"
 
 
 def _source(entry: Entry, told: Told) -> Finding:
@@ -167,46 +177,49 @@ def _key(scheme: Scheme) -> Key:
 
 
 def _keys_of_home(
-    entry: Entry, stores: Sequence[StoreInfo], directories: Sequence[str]
+    entry: Entry, stores: Sequence[StoreInfo], directories: Sequence[Filesystem]
 ) -> Iterator[Key]:
-    for directory in directories:
-        yield _key(Filesystem(datadir=directory))
+    yield from map(_key, directories)
     place = target_place(_ANY_IMAGE, stores, {}, entry.schemes)
     if isinstance(place, Place):
         yield _key(place.scheme)
 
 
 def _target(
-    entry: Entry, told: Told, homes: Sequence[str], taken: dict[Key, str]
-) -> Iterator[Finding]:
+    entry: Entry, told: Told, homes: Sequence[str], taken: dict[Key, str], log_in: LogIn
+) -> Finding:
     """Whether images can be put into the region's store, and whether that is its own.
 
     :param taken: the stores that were looked at, and whose they are; this one is added
     """
     place = target_place(_ANY_IMAGE, told.stores, told.adopts, entry.schemes)
     if isinstance(place, str):
-        yield False, entry.region, f"nothing can be put into its store by itself: {place}"
-        return
+        return False, entry.region, f"nothing can be put into its store by itself: {place}"
     scheme = place.scheme
-    directory = scheme.datadir if isinstance(scheme, Filesystem) and scheme.here else ""
-    if directory and (said := _trouble(directory, os.R_OK | os.W_OK | os.X_OK)):
-        yield False, entry.region, said
-        return
+    what = f"its store of type {scheme.type}"
+    if isinstance(scheme, Filesystem):
+        what = scheme.datadir if scheme.here else f"{scheme.host}:{scheme.datadir}"
+        if scheme.here:
+            said = _trouble(scheme.datadir, os.R_OK | os.W_OK | os.X_OK)
+        else:
+            said = log_in(scheme, scheme.datadir, True)
+        if said:
+            return False, entry.region, said
     key = _key(scheme)
     other = taken.setdefault(key, entry.region) if key else entry.region
     if other != entry.region:
-        said = f"{directory or f'its store of type {scheme.type}'} is also that of {other}"
-        said += ": who deletes an image in one region deletes the data it has in the other"
-        yield False, entry.region, said
-        return
-    if not directory:
-        yield True, entry.region, f"images go into its store of type {scheme.type}"
-        return
-    said = f"images go into {directory}, which can be written as {_who()}"
-    device = os.stat(directory).st_dev
-    if any(os.path.isdir(one) and os.stat(one).st_dev == device for one in homes):
-        said += " and is on the file system of home's"
-    yield True, entry.region, said
+        said = f"{what} is also that of {other}: who deletes an image in one region deletes "
+        return False, entry.region, said + "the data it has in the other"
+    said = f"images go into {what}"
+    if isinstance(scheme, Filesystem):
+        said += f", which can be written as {_who()}" if scheme.here else ", by ssh"
+        if scheme.here and _device(scheme.datadir) in map(_device, homes):
+            said += " and is on the file system of home's"
+    return True, entry.region, said
+
+
+def _device(directory: str) -> int | None:
+    return os.stat(directory).st_dev if os.path.isdir(directory) else None
 
 
 def _files(source: str, entry: Entry) -> Iterator[Finding]:

@@ -128,7 +128,7 @@ class Shell:
             self._to.flush()
 
     def _read(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError), self._by:
             for line in self._by:
                 mark, _, rest = line.decode(errors="replace").partition(" ")
                 job = self._jobs.get(mark)
