@@ -8,8 +8,8 @@ from glancesync.choice import End, Route, routes
 from glancesync.errors import Refused
 from glancesync.interfaces import ImageService, Transport
 from glancesync.model import Image
-from glancesync.placing import source_places, target_place
-from glancesync.schemes import Scheme
+from glancesync.placing import shared_place, source_places, target_place
+from glancesync.schemes import Place, Scheme
 
 Schemes = Mapping[str, Sequence[Scheme]]
 
@@ -30,11 +30,9 @@ def ways(
 
     :raises RegionError: one does not answer
     """
+    start = source_end(transports, schemes, image, source)
     return routes(
-        transports,
-        image,
-        source_end(transports, schemes, image, source),
-        target_end(transports, schemes, target_id, target),
+        transports, image, start, target_end(transports, schemes, target_id, target, start)
     )
 
 
@@ -56,9 +54,13 @@ def source_end(
 
 
 def target_end(
-    transports: Iterable[Transport], schemes: Schemes, image_id: str, service: ImageService
+    transports: Iterable[Transport],
+    schemes: Schemes,
+    image_id: str,
+    service: ImageService,
+    source: End,
 ) -> End:
-    """Where the bytes of a new image would be put."""
+    """Where the bytes of a new image would be put, or where the region has them already."""
     capabilities = [one.capabilities for one in transports]
     methods: frozenset[str] = frozenset()
     if any(one.needs_import_method for one in capabilities):
@@ -67,9 +69,11 @@ def target_end(
     if not written or not any(one.writes for one in capabilities):
         return End(service.region, unknown=_UNWRITTEN, import_methods=methods)
     try:
-        place = target_place(image_id, service.stores(), service.file_stores(), written)
+        stores = service.stores()
+        place = target_place(image_id, stores, service.file_stores(), written)
     except Refused as error:
         return End(service.region, unknown=error.message, import_methods=methods)
-    if isinstance(place, str):
-        return End(service.region, unknown=place, import_methods=methods)
-    return End(service.region, (place,), import_methods=methods)
+    found = [shared_place(one, stores, written) for one in source.places]
+    places = [one for one in (*found, place) if isinstance(one, Place)]
+    unknown = place if isinstance(place, str) else ""
+    return End(service.region, tuple(places), unknown, methods)

@@ -112,6 +112,22 @@ def target_place(
     return Place(scheme, Location("", store.id))
 
 
+def shared_place(
+    source: Place, stores: Sequence[StoreInfo], schemes: Sequence[Scheme]
+) -> Place | None:
+    """The same bytes as a region with these stores and schemes names them, if it reaches them.
+
+    Only what it can't delete is shared: else who deletes the image in one region would delete the
+    bytes of all.
+    """
+    identity = source.scheme.identity
+    store = next((one.id for one in stores if one.type == source.scheme.type), None)
+    if not isinstance(source.scheme, Http) or not identity or (stores and store is None):
+        return None
+    location = dataclasses.replace(source.location, store=store or "")
+    return next((Place(one, location) for one in schemes if one.identity == identity), None)
+
+
 # -- which store, which scheme --------------------------------------------------------------------
 
 

@@ -46,7 +46,8 @@ def test_the_least_there_has_to_be(file: pathlib.Path) -> None:
     conf = load(["--config-file", str(file)], prog="test", version="0")
     assert conf.bind_port == 9595
     assert conf.sync_strategy == "None"
-    assert conf.transports == ["filesystem", "upload"]
+    assert conf.transports[0] == "shared"
+    assert conf.transports[-1] == "upload"
     assert conf.service_credentials.timeout == 30
 
 

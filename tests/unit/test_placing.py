@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from glancesync.placing import source_place, source_places, target_place
+from glancesync.placing import shared_place, source_place, source_places, target_place
 from glancesync.schemes import (
     S3,
     SCHEMES,
@@ -376,6 +376,37 @@ def test_a_file_that_is_put_there_is_the_one_glance_finds(
     assert as_glance_reads(found.location.url) == posixpath.join(adopts, image_id)
     assert posixpath.dirname(found.path).rstrip("/") == (datadir or adopts.rstrip("/"))
     assert posixpath.basename(found.path) == image_id
+
+
+WEB = Place(Http(netloc="web:80"), Location("http://web:80/image", "far"))
+
+
+@pytest.mark.parametrize(
+    ("source", "stores", "schemes", "store"),
+    [
+        (WEB, [StoreInfo("w", "http", default=False)], [Http(netloc="web:80")], "w"),
+        (WEB, [], [Http(netloc="web:80")], ""),
+        (WEB, [StoreInfo("w", "http", default=False)], [Http(netloc="other")], None),
+        (WEB, [StoreInfo("w", "http", default=False)], [], None),
+        (WEB, [StoreInfo("l", "file", default=True)], [Http(netloc="web:80")], None),
+        (Place(Http(), Location("http://web/", "")), [], [Http()], None),
+        # What a Glance can delete is not shared, though it is one store.
+        (
+            Place(Filesystem(share="nfs", datadir="/d"), Location("file:///d/i", ""), "/d/i"),
+            [],
+            [Filesystem(share="nfs", datadir="/d")],
+            None,
+        ),
+    ],
+)
+def test_what_two_regions_share(
+    source: Place, stores: list[StoreInfo], schemes: list[Scheme], store: str | None
+) -> None:
+    found = shared_place(source, stores, schemes)
+    assert (found and found.location.store) == store
+    if found is not None:
+        assert found.location.url == source.location.url
+        assert found.scheme is schemes[0]
 
 
 @given(
