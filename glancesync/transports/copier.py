@@ -130,7 +130,10 @@ class Target(threading.Thread):
         self.pace = Pace(rate)
         directory, base = os.path.split(self.path)
         self.directory = directory
+        # Beside it, never in its place: what is written over must not be the file of home.
         self.partial = os.path.join(directory, f".{base}.glance-sync")
+        self.second = self.partial + ".link"
+        self.linked = False
         self.descriptor = -1
         self.how = ""
         self.done = 0
@@ -151,6 +154,8 @@ class Target(threading.Thread):
         if self.is_source():
             raise Failed("target", f"{self.path!r} is the file of home itself")
         self.descriptor = self.open()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.second)
         if self.may_link and self.link():
             self.how = "hard link"
         elif self.clone():
@@ -177,8 +182,11 @@ class Target(threading.Thread):
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
         descriptor = os.open(self.partial, flags, 0o600)
         try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
                 raise Failed("target", f"{self.partial!r} is not a file")
+            if found.st_nlink > 1:
+                raise Failed("target", f"{self.partial!r} has another name as well")
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(descriptor), os.lstat(self.partial)):
@@ -195,18 +203,15 @@ class Target(threading.Thread):
         """Give the source's file a second name, if Glance can read it under that as well."""
         if not self.readable(self.source.first):
             return False
-        second = self.partial + ".link"
         try:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(second)
-            os.link(self.source.path, second, follow_symlinks=False)
-            if not os.path.samestat(os.lstat(second), self.source.first):
-                raise Failed("source", f"{self.source.path!r} was replaced while it was read")
-            os.rename(second, self.partial)
+            os.link(self.source.path, self.second, follow_symlinks=False)
         except OSError as error:
             if error.errno in _CANT:
                 return False
             raise
+        self.linked = True
+        if not os.path.samestat(os.lstat(self.second), self.source.first):
+            raise Failed("source", f"{self.source.path!r} was replaced while it was read")
         return True
 
     def clone(self) -> bool:
@@ -271,7 +276,9 @@ class Target(threading.Thread):
         error = self.failed or error
         try:
             if error is None:
-                os.rename(self.partial, self.path)
+                os.rename(self.second if self.linked else self.partial, self.path)
+                if self.linked:
+                    self.take_away()
                 self.over = True
                 sync_directory(self.directory)
         except OSError as raised:
@@ -288,9 +295,13 @@ class Target(threading.Thread):
 
     def take_away(self) -> None:
         """Leave nothing behind; a file that has its name already stays."""
-        if self.descriptor >= 0 and not self.over:
+        if self.descriptor < 0 or self.over:
+            return
+        if self.linked:  # also after it was renamed: that does nothing if both names are one file's
             with contextlib.suppress(OSError):
-                os.unlink(self.partial)
+                os.unlink(self.second)
+        with contextlib.suppress(OSError):
+            os.unlink(self.partial)
 
 
 def sync_directory(path: str) -> None:

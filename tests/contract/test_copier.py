@@ -350,6 +350,43 @@ def test_killed_outright_it_leaves_what_the_next_run_takes(ends: Ends) -> None:
     assert ends.names("two") == {"image"}
 
 
+@pytest.mark.parametrize("link", [False, True])
+def test_a_run_killed_in_the_middle_of_a_link_costs_home_nothing(ends: Ends, link: bool) -> None:
+    """Its second name for the file of home must not be written over by the next run."""
+    size = 2048 * MIB  # so that hashing it takes a while
+    os.truncate(ends.home, size)
+    ends.home.chmod(0o640)
+    order = ends.order(size=size, hash_algo="md5", hash_value="")
+    order["targets"]["two"]["link"] = True
+    with start(order) as child:
+        until(lambda: ends.home.stat().st_nlink > 1, 20, "the link")
+        child.send_signal(signal.SIGKILL)
+    os.truncate(ends.home, 0)
+    ends.home.write_bytes(CONTENT)
+    order = ends.order()
+    order["targets"]["two"]["link"] = link
+    assert fates(order)["two"]["ok"]
+    assert ends.home.read_bytes() == CONTENT
+    assert ends.targets["two"].read_bytes() == CONTENT
+    assert ends.targets["two"].samefile(ends.home) is link
+    assert ends.names("two") == {"image"}
+
+
+def test_two_at_the_same_link(ends: Ends) -> None:
+    size = 2048 * MIB
+    os.truncate(ends.home, size)
+    ends.home.chmod(0o640)
+    order = ends.order(size=size, hash_algo="md5", hash_value="")
+    order["targets"]["two"]["link"] = True
+    with start(order) as first:
+        try:
+            until(lambda: ends.home.stat().st_nlink > 1, 20, "the first to have its link")
+            fate = fates(order)["two"]
+            assert "somebody else" in fate["message"]
+        finally:
+            first.kill()
+
+
 def test_a_target_gets_no_more_than_its_bandwidth(ends: Ends) -> None:
     began = time.monotonic()
     assert fates(ends.order(rates={"two": MIB}))["two"]["ok"]
