@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-pytest_plugins = ["tests.clouds", "tests.databases", "tests.ceph", "tests.sshd"]
+
+pytest_plugins = [
+    "tests.clouds",
+    "tests.databases",
+    "tests.ceph",
+    "tests.sshd",
+    "tests.swift",
+]
 
 _CLOUDS = ("tests/functional/", "tests/faults/", "tests/hook/")
 

@@ -21,7 +21,8 @@ def land(
 
     The program says the location as ``url``. What it made is removed, by an order with ``remove``,
     if the region refuses it. After any other error the region may yet have taken it: it stays, and
-    the next attempt finds it.
+    the next attempt finds it. A program that marks what it makes is told by an order with
+    ``settled`` that the mark is due no more.
     """
     try:
         url = _told(program, order, source, target)
@@ -32,10 +33,12 @@ def land(
         try:
             target.service.register(target.image_id, location, source.image)
         except Refused as error:
-            left = _remove(program, {**order, "remove": url}, target)
+            left = _afterwards(program, {**order, "remove": True}, target)
             settle(target, WayBlocked(target.region, error.message + left))
         else:
             settle(target, None)
+            if order["targets"][target.region].get("scheme") in ("swift", "s3"):
+                _afterwards(program, {**order, "settled": True}, target)
     except RegionError as error:
         settle(target, error)
 
@@ -66,7 +69,7 @@ def _error(source: Source, target: Target, line: dict[str, Any]) -> RegionError:
     return WayBlocked(target.region, said)
 
 
-def _remove(program: str, order: dict[str, Any], target: Target) -> str:
+def _afterwards(program: str, order: dict[str, Any], target: Target) -> str:
     """What is to be added to an error: nothing, unless something was left over."""
     left = "; what was put into its store is left over"
     with contextlib.suppress(Transient), child.lines_of(order, {}, program) as lines:

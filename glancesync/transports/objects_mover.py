@@ -1,4 +1,9 @@
-"""Brings an image from a Glance into a store, in a process of its own (see :mod:`.mover`)."""
+"""Brings an image from a Glance into a store, in a process of its own (see :mod:`.mover`).
+
+An end of its order has a ``scheme``: ``rbd`` is written as :mod:`.rbd_mover` does, ``swift`` and
+``s3`` by glance_store's drivers. An order with ``remove`` takes back what was written, one with
+``settled`` the mark beside it: the region's Glance knows it now.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +37,56 @@ class IntoPool(Copy):
             position += len(chunk)
 
 
+class IntoStore(Copy):
+    """An image on its way from a Glance into an object store."""
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        super().__init__(order)
+        from glancesync.transports import objects_drivers
+
+        self._store = objects_drivers.STORES[self.end["scheme"]]
+
+    def run(self) -> str:
+        store = self._store(self.end)
+        mark = store.mark()
+        if mark == self.mark:  # as an earlier attempt left it
+            return store.url
+        if mark is None and store.there():
+            said = f"the store has an object {store.name} that is not of us"
+            raise Failed("way", said)
+        store.set_mark("")
+        if mark is not None:
+            store.remove(store.url)
+        try:
+            url, size, digest = store.write(self._chunks(), self.size, self.algorithm or "sha512")
+            if size != self.size:
+                raise Failed("target", f"{size} of {self.size} bytes were written")
+            if self.expected and digest != self.expected:
+                said = f"the {self.algorithm} of what was read is not the image's"
+                raise Failed("corrupt", said)
+        except BaseException:
+            with contextlib.suppress(Exception):  # what is left has a mark
+                store.remove(store.url)
+                store.set_mark(None)
+            raise
+        store.set_mark(self.mark)
+        return url
+
+    def remove(self) -> None:
+        store = self._store(self.end)
+        if store.mark() == self.mark:
+            if not self.order.get("settled"):
+                store.remove(store.url)
+            store.set_mark(None)
+
+    def _chunks(self) -> Iterator[bytes]:
+        for chunk in read(self.order):
+            if self.unwanted.is_set():
+                raise Failed("target", "nobody wants it any more")
+            self.done += len(chunk)
+            yield chunk
+
+
 def read(order: dict[str, Any]) -> Iterator[bytes]:
     """The chunks of the image that a Glance has, exactly ``size`` bytes in all."""
     asked = mover.Order({**order, "chunk": PIECE})
@@ -41,5 +96,11 @@ def read(order: dict[str, Any]) -> Iterator[bytes]:
         raise Failed(error.side, str(error), error.status, error.headers) from error
 
 
+def into(order: dict[str, Any]) -> Copy:
+    """What carries out an order."""
+    (end,) = order["targets"].values()
+    return (IntoPool if end["scheme"] == "rbd" else IntoStore)(order)
+
+
 if __name__ == "__main__":
-    sys.exit(rbd_mover.main(IntoPool))
+    sys.exit(rbd_mover.main(into))

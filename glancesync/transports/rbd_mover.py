@@ -199,6 +199,12 @@ class Copy:
             parts = [target.fsid, target.name, final, SNAPSHOT]
             return "rbd://" + "/".join(urllib.parse.quote(part, safe="") for part in parts)
 
+    def remove(self) -> None:
+        """Remove what an earlier order put there, if it is still as that left it."""
+        with Pool(self.end, self.stall) as target:
+            if target.mark(self.end["image"]) == self.mark:
+                target.remove(self.end["image"])
+
     def _bring(self, target: Pool, final: str) -> None:
         target.sweep(final)
         partial = f"{final}{PARTIAL}{uuid.uuid4().hex[:12]}"
@@ -336,18 +342,11 @@ def words(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
 
 
-def remove(copy: Copy) -> None:
-    """Remove what an earlier order put there, if it is still as that left it."""
-    with Pool(copy.end, copy.stall) as target:
-        if target.mark(copy.end["image"]) == copy.mark:
-            target.remove(copy.end["image"])
-
-
 def carry_out(copy: Copy) -> dict[str, Any]:
     """Do what is ordered; the line that says what became of it."""
     try:
-        if copy.order.get("remove"):
-            remove(copy)
+        if copy.order.get("remove") or copy.order.get("settled"):
+            copy.remove()
             return {"target": copy.name, "ok": True}
         return {"target": copy.name, "ok": True, "url": copy.run()}
     except Failed as error:
@@ -366,7 +365,8 @@ def carry_out(copy: Copy) -> dict[str, Any]:
 
 def main(kind: Callable[[dict[str, Any]], Copy] = Copy) -> int:
     """Read the order, carry it out, say how it goes."""
-    lines = sys.stdin.buffer
+    # Unbuffered: what else looks at sys.stdin must not wait for who reads from it.
+    lines = os.fdopen(0, "rb", buffering=0, closefd=False)
     copy = kind(json.loads(lines.readline()))
     ended: list[dict[str, Any]] = []
     work = threading.Thread(target=lambda: ended.append(carry_out(copy)), daemon=True)

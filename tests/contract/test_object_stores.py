@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``interfaces.Transport`` as ``objects`` keeps it, into a real S3: that of Swift."""
+
+import hashlib
+import random
+import uuid
+from collections.abc import Iterator
+from typing import Any, cast
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from devcloud.swift import Swift as Cluster
+from glancesync.errors import Corrupt, Refused, RegionError, Throttled, Transient, WayBlocked
+from glancesync.interfaces import ImageService, Source, Target
+from glancesync.model import Image
+from glancesync.schemes import S3, Location, Place, Scheme, Secret
+from glancesync.transports.objects import Objects
+from glancesync.transports.settings import TransferSettings
+from tests.contract.bare_glance import BareGlance
+from tests.functional.wait import until
+
+MIB = 1024 * 1024
+CONTAINER = "glance-images"
+
+
+class Region:
+    """A region that is told of locations."""
+
+    def __init__(self, region: str) -> None:
+        self.region = region
+        self.registered: list[tuple[str, Location, Image]] = []
+        self.answer: RegionError | None = None
+
+    def register(self, image_id: str, location: Location, home: Image) -> None:
+        if self.answer is not None:
+            raise self.answer
+        self.registered.append((image_id, location, home))
+
+
+class S3Store:
+    def __init__(self, cluster: Cluster) -> None:
+        self._values = {
+            "host": cluster.url,
+            "bucket": CONTAINER,
+            "access_key": cluster.user,
+            "secret_key": Secret(cluster.key),
+            "region_name": "us-east-1",
+        }
+        self.scheme = S3(**self._values)  # type: ignore[arg-type]
+        self._asked = boto3.client(
+            "s3",
+            endpoint_url=cluster.url,
+            aws_access_key_id=cluster.user,
+            aws_secret_access_key=cluster.key,
+            region_name="us-east-1",
+        )
+        try:
+            self._asked.head_bucket(Bucket=CONTAINER)
+        except ClientError:
+            self._asked.create_bucket(Bucket=CONTAINER)
+        self._host = cluster.url.partition("://")[2]
+
+    def names(self) -> list[str]:
+        found = self._asked.list_objects(Bucket=CONTAINER).get("Contents", [])
+        return [one["Key"] for one in found]
+
+    def content(self, name: str) -> bytes:
+        return bytes(self._asked.get_object(Bucket=CONTAINER, Key=name)["Body"].read())
+
+    def put(self, name: str, content: bytes) -> None:
+        self._asked.put_object(Bucket=CONTAINER, Key=name, Body=content)
+
+    def location(self, image_id: str) -> str:
+        return f"s3://{self._host}/{CONTAINER}/{image_id}"
+
+    def broken(self, **values: Any) -> Scheme:
+        names = {"secret": "secret_key", "host": "host"}
+        return S3(**{**self._values, **{names[key]: one for key, one in values.items()}})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def store(object_store: Cluster) -> S3Store:
+    return S3Store(object_store)
+
+
+def data(size: int) -> bytes:
+    return random.Random(size).randbytes(size)
+
+
+@pytest.fixture
+def glance() -> Iterator[BareGlance]:
+    made = BareGlance("home", data(3 * MIB + 77))
+    yield made
+    made.close()
+
+
+def shown(glance: BareGlance, **other: object) -> Image:
+    values = {"size": len(glance.serves), "os_hash_algo": "sha512", **other}
+    digest = hashlib.sha512(glance.serves).hexdigest()
+    return Image(str(uuid.uuid4()), "active", **{"os_hash_value": digest, **values})  # type: ignore[arg-type]
+
+
+def moved(
+    glance: BareGlance, image: Image, scheme: Scheme, region: Region, stall: float = 20
+) -> RegionError | None:
+    settled: list[RegionError | None] = []
+    place = Place(scheme, Location("", "objects"))
+    service = cast(ImageService, region)
+    target = Target(region.region, image.id, service, lambda _: None, lambda: False, place)
+    Objects(TransferSettings(stall=stall)).move(
+        Source(image, cast(ImageService, glance)), [target], lambda _, error: settled.append(error)
+    )
+    (fate,) = settled
+    return fate
+
+
+def of(image: Image, store: S3Store) -> list[str]:
+    return [name for name in store.names() if name.startswith(image.id)]
+
+
+@pytest.mark.parametrize("size", [1, 3 * MIB + 77])
+def test_what_arrives(store: S3Store, glance: BareGlance, size: int) -> None:
+    glance.serves, glance.size = data(size), size
+    image = shown(glance)
+    region = Region("R1")
+    assert moved(glance, image, store.scheme, region) is None
+    assert store.content(image.id) == glance.serves
+    assert of(image, store) == [image.id], "the mark is gone"
+    ((image_id, location, home),) = region.registered
+    assert (image_id, location.store, home) == (image.id, "objects", image)
+    assert location.url == store.location(image.id)
+
+
+def test_an_image_in_many_parts(store: S3Store, glance: BareGlance) -> None:
+    glance.serves = data(121 * MIB + 5)
+    glance.size = len(glance.serves)
+    image = shown(glance)
+    assert moved(glance, image, store.scheme, Region("R1")) is None
+    assert hashlib.sha512(store.content(image.id)).hexdigest() == image.os_hash_value
+
+
+def test_wrong_bytes(store: S3Store, glance: BareGlance) -> None:
+    image = shown(glance, os_hash_value="0" * 128)
+    region = Region("R1")
+    error = moved(glance, image, store.scheme, region)
+    assert isinstance(error, Corrupt)
+    assert error.region == "home"
+    assert of(image, store) == []
+    assert region.registered == []
+
+
+def test_a_glance_that_breaks_off(store: S3Store, glance: BareGlance) -> None:
+    image = shown(glance)
+    glance.serves = glance.serves[:MIB]  # of more, by its Content-Length
+    error = moved(glance, image, store.scheme, Region("R1"))
+    assert type(error) is Transient
+    assert error.region == "home"
+    assert of(image, store) == []
+
+
+def test_a_glance_that_says_no(store: S3Store, glance: BareGlance) -> None:
+    glance.refuse_get = (503, {"Retry-After": "7"})
+    image = shown(glance)
+    error = moved(glance, image, store.scheme, Region("R1"))
+    assert isinstance(error, Throttled)
+    assert of(image, store) == []
+
+
+def test_what_a_region_refuses_goes_again(store: S3Store, glance: BareGlance) -> None:
+    image, region = shown(glance), Region("R1")
+    region.answer = Refused("R1", "not by you")
+    error = moved(glance, image, store.scheme, region)
+    assert isinstance(error, WayBlocked)
+    assert error.message == "not by you"
+    assert of(image, store) == []
+
+
+def test_what_a_region_may_have_taken_is_found_again(store: S3Store, glance: BareGlance) -> None:
+    image, region = shown(glance), Region("R1")
+    region.answer = Transient("R1", "no answer")
+    assert moved(glance, image, store.scheme, region) is region.answer
+    assert store.content(image.id) == glance.serves
+
+    region.answer = None
+    glance.gets.clear()
+    assert moved(glance, image, store.scheme, region) is None
+    assert glance.gets == [], "nothing is read again"
+    assert of(image, store) == [image.id]
+
+
+def test_what_an_attempt_left_half_written(store: S3Store, glance: BareGlance) -> None:
+    image = shown(glance)
+    store.put(image.id, b"half of")
+    store.put(f"{image.id}.glance-sync", b"")
+    assert moved(glance, image, store.scheme, Region("R1")) is None
+    assert store.content(image.id) == glance.serves
+    assert of(image, store) == [image.id]
+
+
+def test_what_is_not_of_us_is_left_alone(store: S3Store, glance: BareGlance) -> None:
+    """P4: as where home and the region share a container."""
+    image, region = shown(glance), Region("R1")
+    store.put(image.id, b"somebody's")
+    error = moved(glance, image, store.scheme, region)
+    assert isinstance(error, WayBlocked)
+    assert "that is not of us" in str(error)
+    assert store.content(image.id) == b"somebody's"
+
+
+@pytest.mark.parametrize(
+    "values", [{"secret": Secret("hunter2hunter2")}, {"host": "http://127.0.0.1:9"}], ids=str
+)
+def test_a_store_that_does_not_let_us_in(
+    store: S3Store, glance: BareGlance, values: dict[str, Any]
+) -> None:
+    image = shown(glance)
+    error = moved(glance, image, store.broken(**values), Region("R1"))
+    assert isinstance(error, WayBlocked)
+    assert error.region == "R1"
+    assert "hunter2" not in str(error)
+
+
+def test_a_store_that_is_full(object_store: Cluster, store: S3Store, glance: BareGlance) -> None:
+    """Swift then answers 507 to itself, and 503 to others."""
+    image = shown(glance)
+    object_store.set_object_server(fallocate_reserve="100%")
+    try:
+        error = moved(glance, image, store.scheme, Region("R1"))
+        assert isinstance(error, WayBlocked)
+    finally:
+        object_store.set_object_server()
+    until(lambda: moved(glance, image, store.scheme, Region("R1")) is None, 30, "room again")
+    assert store.content(image.id) == glance.serves
