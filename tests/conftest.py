@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-
 pytest_plugins = [
     "tests.clouds",
     "tests.databases",

@@ -83,6 +83,7 @@ class IntoStore(Copy):
         for chunk in read(self.order):
             if self.unwanted.is_set():
                 raise Failed("target", "nobody wants it any more")
+            self.pace.wait(len(chunk))
             self.done += len(chunk)
             yield chunk
 

@@ -1,9 +1,9 @@
 """Copies an image of one Ceph pool to another, in a process of its own (see :mod:`.mover`).
 
 The order comes as JSON on standard input, what is said of it goes as JSON lines to standard output.
-When standard input ends, or a further line comes, nobody wants it any more: it tidies up. It needs
-the standard library and Ceph's own ``rados`` and ``rbd`` modules: those of the distribution's
-packages do, whatever environment runs this.
+Further lines say how fast it may go, or that it is not wanted any more; it tidies up then, and when
+standard input ends. It needs the standard library and Ceph's own ``rados`` and ``rbd`` modules:
+those of the distribution's packages do, whatever environment runs this.
 
 What is written has a name of its own until it is complete and its hash is right: then it gets the
 snapshot that Glance's driver would make, and its final name. One that was left half-written is
@@ -30,6 +30,8 @@ import urllib.parse
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
+
+from glancesync.transports.pace import Pace
 
 #: Where distributions put the modules; an environment made by ``venv`` does not look there.
 PLACES = (
@@ -182,6 +184,7 @@ class Copy:
         self.stall: float = order["stall"]
         self.done = 0
         self.unwanted = threading.Event()
+        self.pace = Pace(order["rates"].get(self.name))
         #: what makes two copies the same
         self.mark = f"{self.size} {self.algorithm} {self.expected}"
 
@@ -252,6 +255,8 @@ class Copy:
             for offset, length, data in pieces(pool):
                 if digest is not None:
                     digest.update(data if data is not None else _ZEROS[:length])
+                if data is not None:
+                    self.pace.wait(len(data))
                 for start, run in runs(data or b""):
                     writes.append(pool.submit(copy.write, run, offset + start))
                 while len(writes) > _DEPTH or (writes and writes[0].done()):
@@ -370,7 +375,7 @@ def main(kind: Callable[[dict[str, Any]], Copy] = Copy) -> int:
     copy = kind(json.loads(lines.readline()))
     ended: list[dict[str, Any]] = []
     work = threading.Thread(target=lambda: ended.append(carry_out(copy)), daemon=True)
-    threading.Thread(target=_watch, args=(lines, copy), daemon=True).start()
+    threading.Thread(target=_obey, args=(lines, copy), daemon=True).start()
     work.start()
     said, moved_at = -1, time.monotonic()
     while work.is_alive():
@@ -387,9 +392,14 @@ def main(kind: Callable[[dict[str, Any]], Copy] = Copy) -> int:
     os._exit(0)  # Ceph's threads may take their time
 
 
-def _watch(lines: Any, copy: Copy) -> None:
-    lines.readline()
+def _obey(lines: Any, copy: Copy) -> None:
+    for line in lines:
+        said = json.loads(line)
+        if isinstance(said, str):
+            break
+        copy.pace.set(said["rates"].get(copy.name))
     copy.unwanted.set()
+    copy.pace.stop()
 
 
 if __name__ == "__main__":

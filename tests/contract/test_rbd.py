@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import cast
 
 import pytest
@@ -103,8 +103,15 @@ class Move:
     """A transfer that runs in a thread of its own, and what came of it."""
 
     def __init__(
-        self, source: Stored, there: Rbd, region: Region | None = None, *, stall: float = 20
+        self,
+        source: Stored,
+        there: Rbd,
+        region: Region | None = None,
+        *,
+        stall: float = 20,
+        pace: Callable[[], int | None] = lambda: None,
     ) -> None:
+        self._pace = pace
         self.region = region or Region("R1")
         self.settled: list[RegionError | None] = []
         self.reports: list[int] = []
@@ -122,6 +129,7 @@ class Move:
             target_of(self.source, self._there, self.region),
             report=self.reports.append,
             cancelled=self.cancelled.is_set,
+            pace=self._pace,
         )
         try:
             Transport(TransferSettings(stall=self._stall)).move(
@@ -273,6 +281,19 @@ def test_an_image_without_a_hash(clusters: Clusters) -> None:
     source.image = dataclasses.replace(source.image, os_hash_algo=None, os_hash_value=None)
     assert Move(source, scheme(there)).over() is None
     assert content_of(there, source.image.id) == digest
+
+
+def test_no_faster_than_it_may(clusters: Clusters) -> None:
+    here, there = clusters
+    source = stored(here, data(32 * MIB))
+    allowed = [8 * MIB]
+    move = Move(source, scheme(there), pace=lambda: allowed[0])
+    until(lambda: move.reports[-1:] > [0], 30, "a report")
+    move._thread.join(1)
+    assert not move.is_over, "it would need 4 seconds"
+    allowed[0] = 100 * MIB
+    assert move.over() is None
+    assert content_of(there, source.image.id) == source.image.os_hash_value
 
 
 # -- what must not arrive -------------------------------------------------------------------------
@@ -489,6 +510,7 @@ def test_one_that_is_not_wanted_any_more(clusters: Clusters) -> None:
         Source(source.image, cast(ImageService, None), source.place()),
         target_of(source, scheme(there), Region("R1")),
     )
+    order["rates"] = {}
     with subprocess.Popen(
         [sys.executable, "-I", rbd_mover.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
