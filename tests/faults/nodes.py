@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from configparser import RawConfigParser
 from pathlib import Path
@@ -33,17 +34,25 @@ class Nodes:
     Each can be made to end or stop at a named point: see :mod:`tests.faults.points`.
 
     :param first_port: of the first API; the others listen on the ports after it
+    :param own: name of a process -> options that only it has
     :param options: over those of the cloud's glance-sync.conf; ``section__name`` outside [DEFAULT]
     """
 
     def __init__(
-        self, cloud: Cloud, apis: int, workers: int, first_port: int, **options: str
+        self,
+        cloud: Cloud,
+        apis: int,
+        workers: int,
+        first_port: int,
+        own: Mapping[str, Mapping[str, str]] | None = None,
+        **options: str,
     ) -> None:
         self.cloud = cloud
         self._first_port = first_port
         self.points = cloud.directory / POINTS
         self.directory = self.points.parent
         self._options = options
+        self._own = own or {}
         self.apis = [f"api-{number + 1}" for number in range(apis)]
         self.workers = [f"worker-{number + 1}" for number in range(workers)]
         # devcloud ends what has a mark in its "run", also after a test that was interrupted.
@@ -75,8 +84,9 @@ class Nodes:
         shutil.copytree(self.cloud.sync_config.parent, self.directory)
         self.points.mkdir()
         set_options(self.directory / "glance-sync.conf", self._options)
-        for number, name in enumerate(self.apis):
-            own = {"bind_port": str(self.port(number))}
+        ports = {name: {"bind_port": str(self.port(at))} for at, name in enumerate(self.apis)}
+        for name in self._processes:
+            own = {**ports.get(name, {}), **self._own.get(name, {})}
             set_options(self.directory / f"{name}.conf", own)
         db_sync = ["-m", "glancesync.cmd.manage", *self._files(), "db_sync"]
         run([sys.executable, *db_sync], "db_sync", _ENVIRONMENT)
@@ -85,9 +95,8 @@ class Nodes:
         """The port of an API, counted from 0."""
         return self._first_port + number
 
-    def _files(self, name: str = "") -> list[str]:
-        names = ["glance-sync", name] if name in self.apis else ["glance-sync"]
-        return [f"--config-file={self.directory / one}.conf" for one in names]
+    def _files(self, *names: str) -> list[str]:
+        return [f"--config-file={self.directory / one}.conf" for one in ("glance-sync", *names)]
 
     # -- the processes ----------------------------------------------------------------------------
 

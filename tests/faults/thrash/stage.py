@@ -145,6 +145,8 @@ class Stage:
             apis,
             workers,
             first_port=cloud.sync_port + 1,
+            # The others go by files, so each way meets what the other has left half-done.
+            own={"worker-1": {"transports": "upload"}, "worker-3": {"transports": "upload"}},
             database__connection=self.database.url,
             cascading_endpoint_url=urls[cloud.home],
             delete_guard_images="100000",  # it has tests of its own
