@@ -234,8 +234,10 @@ class Target(threading.Thread):
                 self.pace.wait(count)
                 if self.dropped.is_set():
                     raise Failed("target", "the copy was cancelled")
-                start += self.copy_some(start, count)
-                self.done = start
+                allowed = start + count
+                while start < allowed:
+                    start += self.copy_some(start, allowed - start)
+                    self.done = start
 
     def copy_some(self, start: int, count: int) -> int:
         try:
@@ -360,6 +362,8 @@ def carry_out(order: dict[str, Any], targets: dict[str, Target], source: Origina
             last, moved_at = moved, now
         elif now - moved_at > order["stall"]:
             say(stalled=[target.name for target in waiting if not target.over])
+            for target in waiting:
+                target.take_away()
             return 4
         if now - said_at > _TOLD_EVERY:
             said_at = now

@@ -11,7 +11,9 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -57,6 +59,16 @@ class Ends:
 @pytest.fixture
 def ends(tmp_path: pathlib.Path) -> Ends:
     return Ends(tmp_path)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A directory of another file system."""
+    memory = pathlib.Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no other file system")
+    with tempfile.TemporaryDirectory(dir=memory) as name:
+        yield pathlib.Path(name)
 
 
 def start(order: dict[str, Any]) -> "subprocess.Popen[bytes]":
@@ -391,6 +403,32 @@ def test_a_target_gets_no_more_than_its_bandwidth(ends: Ends) -> None:
     began = time.monotonic()
     assert fates(ends.order(rates={"two": MIB}))["two"]["ok"]
     assert time.monotonic() - began > 2.5
+
+
+@pytest.mark.parametrize("where", ["here", "elsewhere"])
+def test_a_target_gets_all_of_its_bandwidth(
+    ends: Ends, where: str, elsewhere: pathlib.Path
+) -> None:
+    """Also between file systems, where the kernel does not copy by itself."""
+    size, rate = 40 * MIB, 40 * MIB
+    content = random.Random(2).randbytes(size)
+    ends.home.write_bytes(content)
+    order = ends.order(size=size, rates={"two": rate})
+    order["hash_value"] = hashlib.sha512(content).hexdigest()
+    if where == "elsewhere":
+        order["targets"]["two"]["path"] = str(elsewhere / "image")
+    began = time.monotonic()
+    assert fates(order)["two"]["ok"]
+    assert 0.5 < time.monotonic() - began < 5
+
+
+def test_what_stalls_leaves_nothing(ends: Ends) -> None:
+    order = ends.order(stall=0.5, rates={"two": 1})
+    with start(order) as child:
+        assert child.stdout is not None
+        lines = [json.loads(line) for line in child.stdout]
+    assert {"stalled": ["two"]} in lines
+    assert ends.names("two") == set()
 
 
 def test_the_bandwidth_changes_while_it_runs(ends: Ends) -> None:
