@@ -25,6 +25,7 @@ from glancesync.executor import Executor, Flow
 from glancesync.interfaces import Ask, Changes, ImageService, Lost, Transport
 from glancesync.journal.journal import Journal
 from glancesync.model import Actor, Again, Done, Image, Outcome, Replica, Task
+from glancesync.pacing import Limits, Pacing
 from glancesync.placement.strategies import STRATEGIES
 from glancesync.retry import RetryPolicy
 from glancesync.states import BreakerState, ReplicaState, TaskKind, TaskState
@@ -74,7 +75,12 @@ class Bench:
             self,
             STRATEGIES[self.strategy],
             POLICY,
-            Settings(self.transports, Reading(TransferSettings()), SystemClock()),
+            Settings(
+                self.transports,
+                Reading(TransferSettings()),
+                SystemClock(),
+                Pacing(self.journal.regions, lambda: 1, SystemClock(), lambda: 0, Limits()),
+            ),
             lambda: 0.999,
             {TaskKind.WATCH: Flow(self.watch, 60)},
             self._hear,
