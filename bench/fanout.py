@@ -63,7 +63,7 @@ def _sync(cloud: Cloud, size: int, count: int) -> tuple[int, float]:
     stage.enable(cloud, {name: at < count for at, name in enumerate(regions)})
     stage.wait_idle(cloud)
     image = stage.queued_image(cloud, cloud.home, "fanout")
-    with Watch(cloud) as watch:
+    with Watch(cloud.pid("glance-sync") or 0) as watch:
         stage.fill(cloud, cloud.home, image, size, stage.pattern(size))
         stage.wait_in_sync(cloud, image, regions[:count], 300)
     stage.delete_everywhere(cloud, image)

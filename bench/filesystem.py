@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files to files: what the transport ``filesystem`` costs over ``cp``, and what other ways take."""
 
+import functools
 import os
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import stage, transfer
-from bench.report import Goal, Report, spread
+from bench import direct, stage, transfer
+from bench.report import Goal, Report
+from bench.turns import Turns
 from devcloud import Cloud
 
 RUNS = 5
-CURVE = (1, 16, 128)  # MiB, beside the whole size
 OPENSTACK = Path(__file__).parents[1] / ".venv" / "bin" / "openstack"
 COPIED, PLAIN = "filesystem", "cp"
 SAVED, PULLED = "image save + create", "glance-download"
@@ -20,26 +21,21 @@ SAVED, PULLED = "image save + create", "glance-download"
 
 def run(quick: bool) -> Report:
     """Each way to two regions, by turns."""
-    whole = 128 if quick else 1024
-    sizes = [size for size in CURVE if size < whole] + [whole]
-    found: dict[int, dict[str, list[float]]] = {}
+    sizes = direct.sizes(quick)
+    whole = sizes[-1]
+    turns = Turns(RUNS)
     with stage.cloud(regions=3) as cloud:
         for number in range(RUNS):
             for size in sizes:
-                turns: list[tuple[str, Callable[[Cloud, int], float]]]
-                turns = [(COPIED, _copied), (PLAIN, _plain)]
+                ways = {COPIED: _copied, PLAIN: _plain}
                 if size == whole:
-                    turns += [(SAVED, _saved), (PULLED, _pulled)]
-                for name, measure in turns if number % 2 == 0 else turns[::-1]:
-                    stage.say(f"run {number + 1} of {RUNS}, {size} MiB, {name}")
-                    seconds = measure(cloud, size * stage.MIB)
-                    found.setdefault(size, {}).setdefault(name, []).append(seconds)
-    rows = [["MiB", *(found[whole]), "times cp"]]
-    for size in sizes:
-        ratio = _ratio(found[size], COPIED, PLAIN)
-        cells = [f"{spread(values)['median']:.2f}" for values in found[size].values()]
-        rows.append([str(size), *cells, *[""] * (len(found[whole]) - len(cells)), f"{ratio:.2f}"])
-    last = found[whole]
+                    ways |= {SAVED: _saved, PULLED: _pulled}
+                measures: dict[str, Callable[[], float]] = {
+                    name: functools.partial(measure, cloud, size * stage.MIB)
+                    for name, measure in ways.items()
+                }
+                turns.take(number, f"{size} MiB", measures)
+    last = f"{whole} MiB"
     return Report(
         name="filesystem",
         measures=f"seconds until {whole} MiB are in the file stores of two regions, verified and "
@@ -47,24 +43,13 @@ def run(quick: bool) -> Report:
         baseline="cp of the same file to the same two directories, and sync of both copies",
         runs=RUNS,
         goals=[
-            Goal("times cp", _ratio(last, COPIED, PLAIN), 1.3),
-            Goal("times faster than save + create", _ratio(last, SAVED, COPIED), 6, at_least=True),
-            Goal(
-                "times faster than glance-download", _ratio(last, PULLED, COPIED), 4, at_least=True
-            ),
+            Goal("times cp", turns.ratio(last, COPIED, PLAIN), 1.3),
+            Goal("times faster than save + create", turns.ratio(last, SAVED, COPIED), 6, True),
+            Goal("times faster than glance-download", turns.ratio(last, PULLED, COPIED), 4, True),
         ],
-        rows=rows,
-        figures={
-            f"{size} MiB": {name: spread(values) for name, values in ways.items()}
-            for size, ways in found.items()
-        },
+        rows=turns.rows("image", {"times cp": (COPIED, PLAIN)}),
+        figures=turns.figures(),
     )
-
-
-def _ratio(found: dict[str, list[float]], mine: str, theirs: str) -> float:
-    """The median of the ratios of the runs."""
-    pairs = zip(found[mine], found[theirs], strict=True)
-    return round(float(spread([one / other for one, other in pairs])["median"]), 2)
 
 
 def _followed(cloud: Cloud, size: int, transport: str) -> float:

@@ -14,6 +14,7 @@ RUNS = 3
 LIMIT = 150.0  # MiB, for each of the two
 SMALL = 16 * stage.MIB
 _POLL = 0.05
+_MOVERS = b"/glancesync/transports/"  # their programs
 
 
 def run(quick: bool) -> Report:
@@ -76,21 +77,23 @@ def _image(cloud: Cloud, size: int) -> str:
 def _copy(cloud: Cloud, image: str, region: str) -> tuple[int, int]:
     """The peaks of glance-sync and of the mover, in bytes, while *region* gets *image*."""
     session = cloud.session()
-    with Watch(cloud) as watch:
+    with Watch(cloud.pid("glance-sync") or 0) as watch:
         session.post(f"{cloud.sync_url}/v1/images/{image}/sync", json={"regions": [region]})
         stage.wait_in_sync(cloud, image, [region], 900)
     return watch.daemon, watch.mover
 
 
 class Watch:
-    """Inside its ``with`` block, looks at the memory of glance-sync and its mover."""
+    """Inside its ``with`` block, looks at the memory of a process, and of those that move bytes
+    for it.
+    """
 
-    def __init__(self, cloud: Cloud) -> None:
-        self._pid = cloud.pid("glance-sync") or 0
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
         self.daemon = 0  # bytes
-        self.mover = 0
+        self.mover = 0  # of the largest
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -110,7 +113,7 @@ class Watch:
             self.daemon = max(self.daemon, _rss(_status(self._pid), "VmRSS"))
             for child in stage.children(self._pid):
                 # Its own high-water mark, which began anew when it became the mover.
-                if b"mover.py" in _read(child, "cmdline"):
+                if _MOVERS in _read(child, "cmdline"):
                     self.mover = max(self.mover, _rss(_status(child), "VmHWM"))
 
 
