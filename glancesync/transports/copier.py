@@ -5,8 +5,11 @@ and when standard input ends, so does this.
 
 The source is read once, to be hashed; each target is filled by the kernel meanwhile (a hard link,
 a clone of the extents, else ``copy_file_range``). A target counts when the hash is known to be
-right: until then it is a hidden file beside its final name, where nobody looks (P3). Holes stay
-holes.
+right: until then it is a hidden file beside its final name, where nobody looks (P3; see
+:mod:`.berth`). Holes stay holes.
+
+A file that has the name already is never written over nor removed, unless an earlier order has put
+it there. If it has the bytes of the image, it is taken as it is.
 
 What changes while it is read is found by the size and times of the file: Glance never writes to an
 image's file again.
@@ -25,8 +28,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":  # of the glancesync that started it, and no other that is installed
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from glancesync.transports.berth import Berth, Taken, sweep
 from glancesync.transports.pace import Pace
 
 _BLOCK = 1024 * 1024
@@ -63,6 +71,7 @@ class Original:
     def __init__(self, path: str, size: int) -> None:
         self.path, self.size = path, size
         self.hashed = 0
+        self.unwanted = threading.Event()
         try:
             # A link is not followed: whoever may write to the directory could point it anywhere.
             self.descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -76,7 +85,9 @@ class Original:
             raise Failed("source", f"{path!r} has {self.first.st_size} bytes, not {size}")
 
     def check(self) -> None:
-        """See that nobody wrote to it since it was opened."""
+        """See that nobody wrote to it since it was opened, and that it is still wanted."""
+        if self.unwanted.is_set():
+            raise Failed("source", "the copy was cancelled")
         now = os.fstat(self.descriptor)
         for name in ("st_size", "st_mtime_ns"):
             if getattr(now, name) != getattr(self.first, name):
@@ -109,6 +120,8 @@ class Original:
                 found.update(zeros[:count])
                 self.hashed += count
             while self.hashed < end:
+                if self.unwanted.is_set():
+                    self.check()
                 block = buffer[: min(_BLOCK, end - self.hashed)]
                 count = os.preadv(self.descriptor, [block], self.hashed)
                 if not count:
@@ -121,22 +134,25 @@ class Original:
 class Target(threading.Thread):
     """One file to be made."""
 
-    def __init__(self, name: str, spec: dict[str, Any], source: Original, rate: int | None) -> None:
+    def __init__(
+        self, name: str, spec: dict[str, Any], source: Original, order: dict[str, Any]
+    ) -> None:
         super().__init__(daemon=True)
         self.name = name
         self.source = source
+        self.algorithm: str = order["hash_algo"]
+        self.expected: str = order["hash_value"]
         self.path: str = spec["path"]
         self.may_link: bool = spec["link"]
-        self.pace = Pace(rate)
-        directory, base = os.path.split(self.path)
-        self.directory = directory
-        # Beside it, never in its place: what is written over must not be the file of home.
-        self.partial = os.path.join(directory, f".{base}.glance-sync")
-        self.second = self.partial + ".link"
-        self.linked = False
+        self.pace = Pace(order["rates"].get(name))
+        self.berth = Berth(self.path)
+        self.directory = self.berth.directory
+        self.held = -1
         self.descriptor = -1
         self.how = ""
         self.done = 0
+        self.found: Original | None = None
+        self.fresh = False  # what has the name, or will have, is of this order
         self.dropped = threading.Event()
         self.failed: Failed | None = None
         self.over = False
@@ -146,77 +162,109 @@ class Target(threading.Thread):
             self.fill()
         except Failed as error:
             self.failed = error
+        except Taken as error:
+            self.failed = Failed("target", str(error))
         except Exception as error:
             self.failed = Failed("target", f"{self.path!r} could not be written: {words(error)}")
 
+    @property
+    def moved(self) -> int:
+        """Bytes that were written, or read of what is there."""
+        return self.done + (self.found.hashed if self.found is not None else 0)
+
     def fill(self) -> None:
-        """Have all bytes in the hidden file, on disk."""
+        """Have all bytes in the hidden file, on disk; or see that they are there already."""
         if self.is_source():
             raise Failed("target", f"{self.path!r} is the file of home itself")
-        self.descriptor = self.open()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.second)
+        self.held = self.berth.hold()
+        sweep(self.directory)
+        if self.is_there():
+            self.how = "there"
+            return
+        self.fresh = True
+        try:
+            self.berth.can_name()
+        except OSError as error:
+            if error.errno not in _CANT:
+                raise
+            said = f"its file system knows no hard links ({words(error)})"
+            raise Failed("target", f"{self.path!r}: {said}") from error
         if self.may_link and self.link():
             self.how = "hard link"
-        elif self.clone():
-            self.how = "reflink"
-            self.own()
         else:
-            self.how = "copy"
-            self.copy()
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            self.descriptor = os.open(self.berth.partial, flags, 0o600)
+            if self.clone():
+                self.how = "reflink"
+            else:
+                self.how = "copy"
+                self.copy()
             self.own()
-        os.fsync(self.descriptor)
+            os.fsync(self.descriptor)
         self.done = self.source.size
 
     def is_source(self) -> bool:
         """Whether this is the source by its own name or another path to its directory.
 
-        Then it must not be written to, nor taken away if the region refuses it. A second name in
-        another directory, as of a hard link, is a file that may go.
+        Then it must not be taken away if the region refuses it. A second name in another directory,
+        as of a hard link, is a file that may go.
         """
         directory, base = os.path.split(self.source.path)
         return base == os.path.basename(self.path) and os.path.samefile(directory, self.directory)
 
-    def open(self) -> int:
-        """The hidden file, ours alone: what an earlier run left there is written over."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
-        descriptor = os.open(self.partial, flags, 0o600)
+    def is_there(self) -> bool:
+        """Whether the image's file has its name already.
+
+        :raises Failed: something else has it
+        """
+        found = self.berth.there()
+        if found is None:
+            return False
+        if not stat.S_ISREG(found.st_mode):
+            kinds = {stat.S_IFLNK: "a symbolic link", stat.S_IFDIR: "a directory"}
+            kind = kinds.get(stat.S_IFMT(found.st_mode), "no file")
+            raise Failed("target", f"{self.path!r} is {kind}, and is left alone")
+        if self.is_right(found):
+            return True
+        if not self.berth.is_ours():
+            raise Failed("target", f"{self.path!r} is another file, and is left alone")
+        os.unlink(self.path)
+        return False
+
+    def is_right(self, found: os.stat_result) -> bool:
+        """Whether the file that has the name holds the image's bytes."""
+        if os.path.samestat(found, self.source.first):
+            return True
+        if not self.expected or found.st_size != self.source.size:
+            return False
         try:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode):
-                raise Failed("target", f"{self.partial!r} is not a file")
-            if found.st_nlink > 1:
-                raise Failed("target", f"{self.partial!r} has another name as well")
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(descriptor), os.lstat(self.partial)):
-                    return descriptor
-            raise BlockingIOError
-        except BlockingIOError:
-            os.close(descriptor)
-            raise Failed("target", f"somebody else is just writing {self.path!r}") from None
-        except BaseException:
-            os.close(descriptor)
-            raise
+            self.found = Original(self.path, self.source.size)
+            self.found.unwanted = self.dropped
+            if not os.path.samestat(found, self.found.first):
+                raise Failed("target", f"{self.path!r} was replaced while it was looked at")
+            return self.found.digest(self.algorithm) == self.expected
+        except Failed as error:
+            raise Failed("target", str(error)) from error
+        finally:
+            if self.found is not None:
+                os.close(self.found.descriptor)
 
     def link(self) -> bool:
         """Give the source's file a second name, if Glance can read it under that as well."""
         if not self.readable(self.source.first):
             return False
         try:
-            os.link(self.source.path, self.second, follow_symlinks=False)
+            os.link(self.source.path, self.berth.partial, follow_symlinks=False)
         except OSError as error:
             if error.errno in _CANT:
                 return False
             raise
-        self.linked = True
-        if not os.path.samestat(os.lstat(self.second), self.source.first):
+        if not os.path.samestat(os.lstat(self.berth.partial), self.source.first):
             raise Failed("source", f"{self.source.path!r} was replaced while it was read")
         return True
 
     def clone(self) -> bool:
         """Share the source's extents, where the file system can."""
-        os.ftruncate(self.descriptor, 0)
         try:
             fcntl.ioctl(self.descriptor, _FICLONE, self.source.descriptor)
         except OSError as error:
@@ -276,43 +324,36 @@ class Target(threading.Thread):
     def finish(self, error: Failed | None) -> None:
         """Give the file its name, or take it away; and say so."""
         error = self.failed or error
+        made = False
         try:
             if error is None:
-                os.rename(self.second if self.linked else self.partial, self.path)
-                if self.linked:
-                    self.take_away()
-                self.over = True
-                sync_directory(self.directory)
+                if self.how != "there":
+                    self.berth.name(self.held)
+                made = self.berth.is_ours()
+        except Taken as raised:
+            error = Failed("target", str(raised))
         except OSError as raised:
             error = Failed("target", f"{self.path!r} could not be named: {words(raised)}")
-        if error is not None:
+        if not made:
             self.take_away()
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
         self.over = True
+        for descriptor in (self.held, self.descriptor):
+            if descriptor >= 0:
+                os.close(descriptor)
         if error is None:
-            say(target=self.name, ok=True, how=self.how)
+            say(target=self.name, ok=True, how=self.how, made=made)
         else:
             say(target=self.name, ok=False, side=error.side, message=str(error))
 
     def take_away(self) -> None:
-        """Leave nothing behind; a file that has its name already stays."""
-        if self.descriptor < 0 or self.over:
+        """Leave nothing behind that was not there; a file that has its name already stays."""
+        if self.held < 0 or self.over:
             return
-        if self.linked:  # also after it was renamed: that does nothing if both names are one file's
-            with contextlib.suppress(OSError):
-                os.unlink(self.second)
         with contextlib.suppress(OSError):
-            os.unlink(self.partial)
-
-
-def sync_directory(path: str) -> None:
-    """Have the names in a directory on disk."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            if self.fresh:
+                self.berth.drop()
+            else:
+                self.berth.let_go()
 
 
 def words(error: BaseException) -> str:
@@ -357,7 +398,7 @@ def carry_out(order: dict[str, Any], targets: dict[str, Target], source: Origina
                 target.finish(Failed("target", "the copy was cancelled"))
             elif verdict:
                 target.finish(verdict[0])
-        now, moved = time.monotonic(), [source.hashed, *(target.done for target in waiting)]
+        now, moved = time.monotonic(), [source.hashed, *(target.moved for target in waiting)]
         if moved != last:
             last, moved_at = moved, now
         elif now - moved_at > order["stall"]:
@@ -407,10 +448,7 @@ def main() -> int:
         for name in order["targets"]:
             say(target=name, ok=False, side=error.side, message=str(error))
         return 0
-    targets = {
-        name: Target(name, spec, source, order["rates"].get(name))
-        for name, spec in order["targets"].items()
-    }
+    targets = {name: Target(name, spec, source, order) for name, spec in order["targets"].items()}
     threading.Thread(target=obey, args=(lines, targets), daemon=True).start()
     return carry_out(order, targets, source)
 

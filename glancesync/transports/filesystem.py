@@ -5,7 +5,7 @@ A child process (see :mod:`.copier`) copies and hashes; then the regions' Glance
 
 from __future__ import annotations
 
-import os
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,6 +15,7 @@ from glancesync.interfaces import Capabilities, Source, Target
 from glancesync.schemes import Filesystem as Directory
 from glancesync.schemes import Place
 from glancesync.transports import child, copier
+from glancesync.transports.berth import Berth, Taken
 from glancesync.transports.settings import TransferSettings
 
 Settle = Callable[[Target, RegionError | None], None]
@@ -55,7 +56,8 @@ class Filesystem:
                         settle(target, _error(source, target, line))
                         continue
                     # A Glance that is slow to adopt its file must not keep others waiting (P8).
-                    thread = threading.Thread(target=_adopt, args=(source, target, settle))
+                    made = line["made"]
+                    thread = threading.Thread(target=_adopt, args=(source, target, made, settle))
                     thread.start()
                     adopting.append(thread)
         for thread in adopting:
@@ -93,27 +95,39 @@ def _shared(one: Place, other: Place) -> bool:
     return bool(mine.share) and mine.share == theirs.share
 
 
-def _adopt(source: Source, target: Target, settle: Settle) -> None:
+def _adopt(source: Source, target: Target, made: bool, settle: Settle) -> None:
+    """Have Glance use the file; what was ``made`` goes if Glance says no, and nothing else."""
     place = _place(target)
+    berth = Berth(place.path)
     try:
         target.service.register(target.image_id, place.location, source.image)
     except Refused as error:
         # It said no. After any other error it may yet have adopted the file, which so has to stay:
-        # the next attempt writes it anew, and finds out.
-        try:
-            os.unlink(place.path)
-        except OSError as left:
-            said = f"{error.message}; {place.path!r} is left over: {copier.words(left)}"
-            settle(target, WayBlocked(target.region, said))
-        else:
-            settle(target, WayBlocked(target.region, error.message))
+        # the next attempt finds it, and finds out.
+        said = error.message
+        if made:
+            said += _taken_back(berth)
+        settle(target, WayBlocked(target.region, said))
     except RegionError as error:
         settle(target, error)
     except Exception as error:
         said = f"could not register the file: {type(error).__name__}: {error}"
         settle(target, Transient(target.region, said))
     else:
+        with contextlib.suppress(OSError):
+            berth.settle()
         settle(target, None)
+
+
+def _taken_back(berth: Berth) -> str:
+    """Take the file back; what is to be added to an error if that can't be done."""
+    try:
+        berth.take_back()
+    except Taken as error:
+        return f"; the file is left over: {error}"
+    except OSError as error:
+        return f"; {berth.path!r} is left over: {copier.words(error)}"
+    return ""
 
 
 def _error(source: Source, target: Target, line: dict[str, Any]) -> RegionError:

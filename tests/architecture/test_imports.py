@@ -138,13 +138,13 @@ def test_words_and_decisions_are_pure(path: pathlib.Path) -> None:
     assert impure == set(), "no I/O, clock or chance"
 
 
-@pytest.mark.parametrize("name", ["copier", "mover", "pace", "rbd_mover"])
+@pytest.mark.parametrize("name", ["berth", "copier", "mover", "pace", "rbd_mover"])
 def test_the_movers_need_the_standard_library_only(name: str) -> None:
     path = ROOT / f"glancesync/transports/{name}.py"
     found = imports_of(path)
     assert foreign(found) == set()
-    ours = {name for name in found if name.startswith("glancesync")}
-    assert ours <= {"glancesync.transports.pace.Pace"}
+    ours = {name.rpartition(".")[0] for name in found if name.startswith("glancesync")}
+    assert ours <= {"glancesync.transports.berth", "glancesync.transports.pace"}
     assert imports_of(path.with_name("__init__.py")) == set(), "it would be imported with it"
 
 

@@ -19,10 +19,13 @@ from typing import Any
 import pytest
 
 from glancesync.transports import copier
+from glancesync.transports.berth import STALE, Berth, sweep
 from tests.functional.wait import until
 
 MIB = 1024 * 1024
 CONTENT = random.Random(1).randbytes(3 * MIB + 17)
+LOCK = ".image.glance-sync"
+PARTIAL = ".image.glance-sync.partial"
 
 
 class Ends:
@@ -54,6 +57,11 @@ class Ends:
     def names(self, name: str) -> set[str]:
         """What is in the directory of a target."""
         return set(os.listdir(self.targets[name].parent))
+
+    def settled(self, name: str) -> set[str]:
+        """The same, when Glance has the file."""
+        Berth(str(self.targets[name])).settle()
+        return self.names(name)
 
 
 @pytest.fixture
@@ -97,7 +105,8 @@ def test_every_target_has_the_bytes_under_the_final_name_alone(ends: Ends) -> No
     for name, path in ends.targets.items():
         assert said[name]["ok"], said
         assert path.read_bytes() == CONTENT
-        assert ends.names(name) == {"image"}
+        assert ends.names(name) == {"image", LOCK}
+        assert ends.settled(name) == {"image"}
         assert not path.samefile(ends.home)
 
 
@@ -140,7 +149,7 @@ def test_one_shared_file_system_holds_the_bytes_once(ends: Ends) -> None:
     ends.home.chmod(0o640)
     assert fates(order)["two"]["how"] == "hard link"
     assert ends.targets["two"].samefile(ends.home)
-    assert ends.names("two") == {"image"}
+    assert ends.settled("two") == {"image"}
     assert stat.S_IMODE(ends.home.stat().st_mode) == 0o640
 
 
@@ -161,7 +170,7 @@ def test_across_file_systems_a_link_is_a_copy(ends: Ends, tmp_path: pathlib.Path
     try:
         order = ends.order()
         order["targets"]["two"] = {"path": str(there / "image"), "link": True}
-        assert fates(order)["two"] == {"target": "two", "ok": True, "how": "copy"}
+        assert fates(order)["two"]["how"] == "copy"
         assert (there / "image").read_bytes() == CONTENT
     finally:
         shutil.rmtree(there)
@@ -276,18 +285,207 @@ def test_a_directory_that_is_only_read(ends: Ends) -> None:
 def test_what_is_in_the_way_is_not_followed(ends: Ends, tmp_path: pathlib.Path) -> None:
     victim = tmp_path / "victim"
     victim.write_bytes(b"keep")
-    (ends.targets["two"].parent / ".image.glance-sync").symlink_to(victim)
+    (ends.targets["two"].parent / LOCK).symlink_to(victim)
     fate = fates(ends.order())["two"]
     assert (fate["ok"], fate["side"]) == (False, "target")
     assert victim.read_bytes() == b"keep"
 
 
-def test_what_an_earlier_run_left_is_written_over(ends: Ends) -> None:
-    (ends.targets["two"].parent / ".image.glance-sync").write_bytes(b"x" * 5 * MIB)
-    ends.targets["two"].write_bytes(b"stale")
+def test_what_an_earlier_run_left_is_written_anew(ends: Ends) -> None:
+    for name in (LOCK, PARTIAL):
+        (ends.targets["two"].parent / name).write_bytes(b"x" * 5 * MIB)
     assert fates(ends.order())["two"]["ok"]
     assert ends.targets["two"].read_bytes() == CONTENT
+    assert ends.settled("two") == {"image"}
+
+
+# -- what has the name already --------------------------------------------------------------------
+
+
+def put_in_the_way(path: pathlib.Path, what: str) -> None:
+    match what:
+        case "a directory":
+            path.mkdir()
+        case "a fifo":
+            os.mkfifo(path)
+        case "a link to nothing":
+            path.symlink_to("nowhere")
+        case "a link to the right bytes":
+            path.with_name("aside").write_bytes(CONTENT)
+            path.symlink_to("aside")
+        case "fewer bytes":
+            path.write_bytes(CONTENT[:-1])
+        case "no bytes":
+            path.touch()
+        case "other bytes":
+            path.write_bytes(b"x" + CONTENT[1:])
+
+
+@pytest.mark.parametrize("link", [False, True])
+@pytest.mark.parametrize(
+    "what",
+    [
+        *("a directory", "a fifo", "a link to nothing", "a link to the right bytes"),
+        *("fewer bytes", "no bytes", "other bytes"),
+    ],
+)
+def test_what_has_the_name_already_is_left_alone(ends: Ends, what: str, link: bool) -> None:
+    path = ends.targets["two"]
+    put_in_the_way(path, what)
+    before, names = path.lstat(), ends.names("two")
+    order = ends.order("two", "three")
+    order["targets"]["two"]["link"] = link
+    said = fates(order)
+    assert (said["two"]["ok"], said["two"]["side"]) == (False, "target")
+    assert f"'{path}' is " in said["two"]["message"]
+    assert "left alone" in said["two"]["message"]
+    after = path.lstat()
+    assert (after.st_ino, after.st_size, after.st_mtime_ns, after.st_nlink) == (
+        *(before.st_ino, before.st_size, before.st_mtime_ns, before.st_nlink),
+    )
+    assert ends.names("two") == names
+    assert said["three"]["ok"], "others get theirs"
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_the_right_bytes_under_the_name_are_taken_as_they_are(ends: Ends, link: bool) -> None:
+    path = ends.targets["two"]
+    path.write_bytes(CONTENT)
+    before = path.stat()
+    order = ends.order()
+    order["targets"]["two"]["link"] = link
+    assert fates(order)["two"] == {"target": "two", "ok": True, "how": "there", "made": False}
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     assert ends.names("two") == {"image"}
+
+
+def test_without_a_hash_nobody_knows_whether_it_is_right(ends: Ends) -> None:
+    ends.targets["two"].write_bytes(CONTENT)
+    fate = fates(ends.order(hash_algo="", hash_value=""))["two"]
+    assert "is another file, and is left alone" in fate["message"]
+
+
+def test_a_second_name_of_homes_file_is_taken_and_not_ours(ends: Ends) -> None:
+    """As from a time when both shared a file system by ``share``."""
+    os.link(ends.home, ends.targets["two"])
+    assert fates(ends.order())["two"] == {
+        "target": "two",
+        "ok": True,
+        "how": "there",
+        "made": False,
+    }
+    assert ends.names("two") == {"image"}
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_what_an_earlier_order_named_is_found_and_known_as_ours(ends: Ends, link: bool) -> None:
+    """As after a kill between the name and Glance's word."""
+    ends.home.chmod(0o640)
+    order = ends.order()
+    order["targets"]["two"]["link"] = link
+    assert fates(order)["two"]["made"]
+    before = ends.targets["two"].stat()
+    assert fates(order)["two"] == {"target": "two", "ok": True, "how": "there", "made": True}
+    assert ends.targets["two"].stat().st_ino == before.st_ino
+    assert Berth(str(ends.targets["two"])).take_back()
+    assert ends.names("two") == set()
+    assert ends.home.read_bytes() == CONTENT
+
+
+def test_what_an_earlier_order_named_stays_whatever_comes_of_a_later_one(ends: Ends) -> None:
+    """Its Glance may have been told of it by another process, just now."""
+    assert fates(ends.order())["two"]["made"]
+    ends.home.write_bytes(CONTENT[:-1] + b"?")
+    assert fates(ends.order())["two"]["side"] == "corrupt"
+    assert ends.names("two") == {"image", LOCK}
+    assert ends.targets["two"].read_bytes() == CONTENT
+
+
+def test_ours_that_rotted_is_written_anew(ends: Ends) -> None:
+    fates(ends.order())
+    there = ends.targets["two"].stat()
+    with ends.targets["two"].open("r+b") as file:
+        file.write(b"rotten")
+    os.utime(ends.targets["two"], ns=(there.st_atime_ns, there.st_mtime_ns))
+    assert fates(ends.order())["two"]["made"]
+    assert ends.targets["two"].read_bytes() == CONTENT
+
+
+def test_what_replaced_ours_is_not_ours(ends: Ends) -> None:
+    fates(ends.order())
+    ends.targets["two"].unlink()
+    ends.targets["two"].write_bytes(b"somebody's")
+    assert "left alone" in fates(ends.order())["two"]["message"]
+    Berth(str(ends.targets["two"])).take_back()
+    assert ends.names("two") == {"image"}
+    assert ends.targets["two"].read_bytes() == b"somebody's"
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_what_comes_while_it_is_copied_is_left_alone(ends: Ends, link: bool) -> None:
+    size = 1024 * MIB
+    ends.home.write_bytes(b"")
+    os.truncate(ends.home, size)
+    ends.home.chmod(0o640)
+    digest = hashlib.md5(bytes(size)).hexdigest()
+    order = ends.order(size=size, hash_algo="md5", hash_value=digest)
+    order["targets"]["two"]["link"] = link
+    with start(order) as child:
+        until(lambda: PARTIAL in ends.names("two"), 20, "it to have begun")
+        ends.targets["two"].write_bytes(b"somebody's")
+        assert child.stdout is not None
+        fate = next(line for line in map(json.loads, child.stdout) if "target" in line)
+    assert fate["ok"] is False
+    assert f"'{ends.targets['two']}' came to be meanwhile" in fate["message"]
+    assert ends.targets["two"].read_bytes() == b"somebody's"
+    assert ends.names("two") == {"image"}
+
+
+def test_a_file_system_without_hard_links_is_not_written_to(ends: Ends) -> None:
+    """Linux has none here to mount; so it is Linux itself that is not asked."""
+    program = (
+        "import errno, os, runpy\n"
+        "def link(*args, **kwargs): raise PermissionError(errno.EPERM, 'No links here')\n"
+        f"os.link = link\nrunpy.run_path({copier.__file__!r}, run_name='__main__')"
+    )
+    order = json.dumps(ends.order()).encode() + b"\n"
+    with subprocess.Popen(
+        [sys.executable, "-I", "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write(order)
+        child.stdin.flush()
+        fate = json.loads(child.stdout.readline())
+    assert f"'{ends.targets['two']}': its file system knows no hard links" in fate["message"]
+    assert ends.names("two") == set()
+
+
+def test_what_was_left_long_ago_is_removed(ends: Ends) -> None:
+    there = ends.targets["two"].parent
+    left, ours, young = (f"{number}" * 8 + "-1111-2222-3333-444444444444" for number in "abc")
+    for image in (left, young):
+        for end in ("", ".partial"):
+            (there / f".{image}.glance-sync{end}").write_bytes(b"half")
+    order = ends.order()
+    order["targets"]["two"]["path"] = str(there / ours)
+    fates(order)
+    (there / ".other.glance-sync").touch()
+    for name in os.listdir(there):
+        if young not in name:
+            os.utime(there / name, (1, time.time() - STALE - 60) if ours not in name else None)
+    sweep(str(there), time.time() + 1)
+    kept = {ours, f".{ours}.glance-sync", f".{young}.glance-sync", f".{young}.glance-sync.partial"}
+    assert ends.names("two") == {*kept, ".other.glance-sync"}
+    (there / ours).unlink()
+    held = Berth(str(there / young)).hold()
+    try:
+        sweep(str(there), time.time() + STALE + 60)
+        assert ends.names("two") == {
+            *(f".{young}.glance-sync", f".{young}.glance-sync.partial", ".other.glance-sync"),
+        }
+    finally:
+        os.close(held)
 
 
 def slow(ends: Ends) -> dict[str, Any]:
@@ -298,7 +496,7 @@ def slow(ends: Ends) -> dict[str, Any]:
 
 
 def partial(ends: Ends) -> bool:
-    return ".image.glance-sync" in ends.names("two")
+    return LOCK in ends.names("two")
 
 
 def test_two_at_the_same_file(ends: Ends) -> None:
@@ -337,7 +535,7 @@ def test_a_target_that_is_dropped_goes_and_the_other_stays(ends: Ends) -> None:
             )
             assert fate["message"] == "the copy was cancelled"
             assert ends.names("two") == set()
-            assert ends.names("three") == {".image.glance-sync"}
+            assert ends.names("three") >= {LOCK}
         finally:
             child.kill()
 
@@ -359,7 +557,7 @@ def test_killed_outright_it_leaves_what_the_next_run_takes(ends: Ends) -> None:
     os.truncate(ends.home, 0)
     ends.home.write_bytes(CONTENT)
     assert fates(ends.order())["two"]["ok"]
-    assert ends.names("two") == {"image"}
+    assert ends.settled("two") == {"image"}
 
 
 @pytest.mark.parametrize("link", [False, True])
@@ -381,7 +579,7 @@ def test_a_run_killed_in_the_middle_of_a_link_costs_home_nothing(ends: Ends, lin
     assert ends.home.read_bytes() == CONTENT
     assert ends.targets["two"].read_bytes() == CONTENT
     assert ends.targets["two"].samefile(ends.home) is link
-    assert ends.names("two") == {"image"}
+    assert ends.settled("two") == {"image"}
 
 
 def test_two_at_the_same_link(ends: Ends) -> None:

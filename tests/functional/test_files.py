@@ -52,6 +52,10 @@ def files(estate: Estate, region: str) -> set[str]:
     return set(os.listdir(estate.cloud.region(region).datadir))
 
 
+def hidden(estate: Estate, region: str) -> set[str]:
+    return {name for name in files(estate, region) if name.startswith(".")}
+
+
 def test_files_are_copied_and_adopted(estate: Estate, cli: Cli) -> None:
     content = random_bytes(SIZE)
     image = estate.create(content, tags=["t"], flavour="vanilla")
@@ -63,7 +67,7 @@ def test_files_are_copied_and_adopted(estate: Estate, cli: Cli) -> None:
         assert shown["os_hash_value"] == sha512(content)
         assert shown["size"] == SIZE
         assert files(estate, region) >= {image}
-        assert not any(name.startswith(".") for name in files(estate, region))
+        until(lambda region=region: not hidden(estate, region), 10, "no hidden file is left")
     until(lambda: set(ways(cli, image).values()) == {"filesystem"}, 20, "the record of the way")
 
 
