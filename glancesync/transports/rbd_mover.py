@@ -45,7 +45,7 @@ PARTIAL = ".glance-sync."  # in the name of what is not complete
 STALE = 86400.0  # seconds after which what is not complete belongs to nobody
 PIECE = 4 * 1024 * 1024
 _BLOCK = 64 * 1024  # of zeros, that is not written
-_DEPTH = 8  # pieces that are read, or written, at the same time
+_DEPTH = 4  # pieces that are read, or written, at the same time
 _ZEROS = bytes(PIECE)
 _TOLD_EVERY = 0.5  # seconds
 

@@ -283,6 +283,21 @@ def test_an_image_without_a_hash(clusters: Clusters) -> None:
     assert content_of(there, source.image.id) == digest
 
 
+def test_memory_does_not_grow_with_the_image(clusters: Clusters) -> None:
+    """P7: half of what it takes is Ceph's libraries."""
+    here, there = clusters
+    source = stored(here, data(32 * MIB) * 8)
+    move, peak = Move(source, scheme(there)), 0
+    while not move.is_over:
+        with contextlib.suppress(AssertionError, OSError):
+            for line in pathlib.Path(f"/proc/{mover()}/status").read_text().splitlines():
+                if line.startswith("VmHWM"):
+                    peak = max(peak, int(line.split()[1]) * 1024)
+        move._thread.join(0.05)
+    assert move.over() is None
+    assert 20 * MIB < peak < 180 * MIB
+
+
 def test_no_faster_than_it_may(clusters: Clusters) -> None:
     here, there = clusters
     source = stored(here, data(32 * MIB))
