@@ -16,6 +16,7 @@ import os
 import pathlib
 import shlex
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -26,7 +27,7 @@ from typing import Any
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from glancesync.transports import scripts
-from glancesync.transports.hosts import End, Host, Job, Program, Trouble, last_words
+from glancesync.transports.hosts import End, Host, Job, Program, Trouble, environment, last_words
 
 _TOLD_EVERY = 0.5  # seconds
 _FULL = 2**20  # bytes
@@ -179,8 +180,11 @@ class Delivery:
     def _scp(self) -> list[str]:
         """The command. By the protocol of old, which is faster and brings bytes in order."""
         relayed = [] if self.source.here or self.target.here else ["-3"]
+        said = subprocess.run(["scp", "-O"], capture_output=True, check=False, env=environment())
+        # Before OpenSSH 8.7 it was the only one.
+        old = [] if b"option -- O" in said.stderr else ["-O"]
         return [
-            *("scp", *self.source.config, "-O", "-T", "-q", *relayed, "--"),
+            *("scp", *self.source.config, *old, "-T", "-q", *relayed, "--"),
             self.path if self.source.here else f"source:{_quoted(self.path)}",
             self.partial if self.target.here else f"target:{_quoted(self.partial)}",
         ]

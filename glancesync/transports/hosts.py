@@ -394,7 +394,8 @@ class Host:
         while self._entered and not self._shell.dead and time.monotonic() < deadline:
             time.sleep(0.01)
         if self._login is not None:
-            self._login.close(force=True)
+            with contextlib.suppress(pexpect.ExceptionPexpect):
+                self._login.close(force=True)
 
 
 class Program:
@@ -423,12 +424,12 @@ class Program:
     @property
     def done(self) -> bool:
         """Whether it ended well."""
-        self._child.close()
-        return self._child.exitstatus == 0
+        return self._child.wait() == 0
 
     def close(self) -> None:
         """End it, whatever it does."""
-        self._child.close(force=True)
+        with contextlib.suppress(pexpect.ExceptionPexpect):  # it hangs in the kernel
+            self._child.close(force=True)
 
 
 def last_words(said: bytes) -> str:

@@ -5,7 +5,6 @@ import dataclasses
 import hashlib
 import os
 import stat
-import threading
 from pathlib import Path
 
 import pytest
@@ -417,21 +416,20 @@ def test_what_glance_may_have_in_use_stays(
 
 
 def test_what_is_cancelled_at_the_last_moment_goes_again(
-    two_hosts: tuple[Host, Host], folders: tuple[Path, Path]
+    hosts: Hosts, folders: tuple[Path, Path]
 ) -> None:
-    """Nobody may be told of the file, nor may it stay where nobody looks for it."""
-    done = threading.Event()
-
-    def report(position: int) -> None:
-        if position == len(CONTENT) and (folders[1] / IMAGE).exists():
-            done.set()
-
-    move = deliver("scp", ends("to a host", two_hosts), folders, report=report, cancelled=done)
+    """When it has its name already, and nobody has been told."""
+    host = hosts.start()
+    sync = host.bin / "sync"
+    sync.write_text('#!/bin/sh\ncase "$2" in */) sleep 4;; esac\nexec /usr/bin/sync "$@"\n')
+    sync.chmod(0o755)
+    move = deliver("scp", (HERE, host.scheme()), folders)
+    until(lambda: left(folders[1]) == {IMAGE}, 30, "the file with its name")
+    move.cancelled.set()
     move.until_over()
-    assert done.is_set()
-    assert {type(error) for error in move.settled} <= {Transient}
+    assert move.settled == []
     assert not move.registry.registered
-    until(lambda: left(folders[1]) == set(), 10, "the end of what nobody wants")
+    assert left(folders[1]) == set()
 
 
 def test_what_was_there_before_stays_whatever_glance_says(

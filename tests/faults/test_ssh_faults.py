@@ -131,6 +131,20 @@ def test_a_link_that_stalls(
     until(lambda: left(folders[1]) <= ({PARTIAL} if way == "rsync" else set()), 15, "the end")
 
 
+def test_a_program_that_hangs(way: str, hosts: Hosts, folders: tuple[Path, Path]) -> None:
+    """The link is alive all the time."""
+    host = hosts.start()
+    hanging = host.bin / way
+    hanging.write_text(
+        "#!/bin/sh\ncase $* in *--version*) echo rsync version 3.2.7;; *) exec sleep 600;; esac\n"
+    )
+    hanging.chmod(0o755)
+    began = time.monotonic()
+    blocked(deliver(way, host.scheme(), folders).over())
+    assert time.monotonic() - began < 4 * HASTY.stall
+    until(lambda: left(folders[1]) == set(), 10, "the partial file's end")
+
+
 def test_a_copy_that_takes_too_long(
     folders: tuple[Path, Path], wire: Wire, two_hosts: tuple[Host, Host]
 ) -> None:
