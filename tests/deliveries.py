@@ -73,8 +73,10 @@ class Delivery:
         registry: Registry | None = None,
         report: Callable[[int], None] | None = None,
         cancelled: threading.Event | None = None,
+        pace: Callable[[], int | None] = lambda: None,
     ) -> None:
         self.way, self.what, self.settings = way, what, settings
+        self.pace = pace
         self.source, self.target = source, target
         self.registry = registry or Registry("R1")
         self.registry.path = target[1]
@@ -95,6 +97,7 @@ class Delivery:
             self.report,
             self.cancelled.is_set,
             Place(there[0], Location(f"file://{there[1]}", ""), str(there[1])),
+            self.pace,
         )
         source = Source(
             self.what,

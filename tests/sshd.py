@@ -111,6 +111,22 @@ def kill_tree(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
+def called_by(pid: int) -> str:
+    """The words of a process, with NUL between; "" if it is no more."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+    return ""
+
+
+def descendants(pid: int = 0) -> Iterator[tuple[int, str]]:
+    """The processes that a process, this one by default, has started, and these, and so on."""
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid or os.getpid()}/task").iterdir():
+            for child in map(int, (task / "children").read_text().split()):
+                yield child, called_by(child)
+                yield from descendants(child)
+
+
 class Hosts:
     """Starts sshds, and stops them all."""
 

@@ -28,6 +28,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from glancesync.transports import scripts
 from glancesync.transports.hosts import End, Host, Job, Program, Trouble, environment, last_words
+from glancesync.transports.throttle import Throttle, logins
 
 _TOLD_EVERY = 0.5  # seconds
 _FULL = 2**20  # bytes
@@ -63,6 +64,39 @@ class Delivery:
         self._moved_at = time.monotonic()
         self._told: tuple[float, int] = (0.0, -1)
         self._program: Program | None = None
+        self._pacing = threading.Lock()
+        self._rate: int | None = None
+        self._throttle = Throttle(self._movers)
+        self._copies: Host | None = None  # the host whose shell copies, if any does
+        self.limit(order["rates"].get(self.name))
+
+    def limit(self, rate: int | None) -> None:
+        """So many bytes per second may pass from now on."""
+        with self._pacing:
+            self._rate = rate
+            self._throttle.set(rate)
+            if self._copies is not None:
+                self._copies.start(scripts.PACE, _text(rate), stays=True)
+
+    def _movers(self) -> list[int]:
+        """The processes here that bytes may pass through.
+
+        Where a host allows one session only, scp or rsync have a login of their own.
+        """
+        pids = [host.pid for host in (self.source, self.target) if host.pid is not None]
+        return pids + (logins(self._program.pid) if self._program is not None else [])
+
+    def _pace(self, host: Host) -> None:
+        """Have a host pace what its shell copies.
+
+        :raises Trouble: it can't, and there is a limit
+        """
+        with self._pacing:
+            self._copies = host
+            answer = host.ask(scripts.PACE, _text(self._rate), stays=True)
+        if answer != ["paced"] and self._rate is not None:
+            words = "can't limit the bandwidth: it has no room for a temporary file"
+            raise Trouble(host.end.side, f"{host.name} {words}")
 
     # -- what is said of it -----------------------------------------------------------------------
 
@@ -159,10 +193,12 @@ class Delivery:
             follower = self.target.start(scripts.FOLLOW, *arguments)
         self._moved_at = time.monotonic()
         if self.same:
+            self._pace(self.target)
             self._watch(self.target.start(scripts.CLONE, self.path, self.partial), None)
         elif self.source.here or self.target.here:
             self._run(self._rsync(there, holes) if rsync else self._scp(), follower)
         elif self._reaches(partial):
+            self._pace(self.source)
             if rsync:
                 self._rsync_there(there, holes, follower)
             else:
@@ -391,6 +427,7 @@ class Delivery:
 
     def close(self) -> None:
         """End all that runs for it; what holds the partial file cleans up."""
+        self._throttle.stop()
         if self._program is not None:
             self._program.close()
         self.source.close()
@@ -418,6 +455,10 @@ _COMMIT = {
 }
 
 
+def _text(rate: int | None) -> str:
+    return "" if rate is None else str(rate)
+
+
 def _quoted(path: str) -> str:
     """A path as a shell takes it, its last part as plain as can be."""
     return "/".join(shlex.quote(part) if part else "" for part in path.split("/"))
@@ -439,25 +480,21 @@ def _progress(said: bytes) -> int | None:
     return None
 
 
-def _told() -> Iterator[bytes]:
+def _told() -> Iterator[Any]:
     """What standard input brings; not through sys.stdin, which could not be closed meanwhile."""
+    rest = b""
     while data := os.read(0, 65536):
-        yield data
+        *lines, rest = (rest + data).split(b"\n")
+        yield from map(json.loads, lines)
 
 
-def _order(pieces: Iterator[bytes]) -> dict[str, Any]:
-    text = b""
-    while b"\n" not in text:
-        text += next(pieces)
-    order: dict[str, Any] = json.loads(text)
-    return order
-
-
-def _until_dropped(
-    pieces: Iterator[bytes], delivery: Delivery, folder: pathlib.Path, ended: threading.Event
+def _obey(
+    told: Iterator[Any], delivery: Delivery, folder: pathlib.Path, ended: threading.Event
 ) -> None:
-    for _ in pieces:
-        break
+    for line in told:
+        if line == delivery.name:
+            break
+        delivery.limit(line["rates"].get(delivery.name))
     if not ended.is_set():
         delivery.close()
         shutil.rmtree(folder, ignore_errors=True)
@@ -466,15 +503,12 @@ def _until_dropped(
 
 def main() -> int:
     """Read the order, carry it out, say how it went; 0 when that was said."""
-    pieces = _told()
-    order = _order(pieces)
+    told = _told()
+    order = next(told)
     ended = threading.Event()
     folder = pathlib.Path(order["folder"])
     delivery = Delivery(order, folder)
-    watch = threading.Thread(
-        target=_until_dropped, args=(pieces, delivery, folder, ended), daemon=True
-    )
-    watch.start()
+    threading.Thread(target=_obey, args=(told, delivery, folder, ended), daemon=True).start()
     try:
         line = delivery.remove(order["remove"]) if order["remove"] else delivery.run()
     except Trouble as trouble:

@@ -163,6 +163,11 @@ class Host:
         return ["-F", str(self._folder / "config")]
 
     @property
+    def pid(self) -> int | None:
+        """The ssh of the login."""
+        return self._login.pid if self._login is not None else None
+
+    @property
     def noise(self) -> str:
         """What its shell says though nobody asked."""
         noise = self._shell.noise if self._shell is not None else b""
@@ -420,6 +425,12 @@ class Program:
                 return True
             if found == 2 or time.monotonic() >= deadline:
                 return False
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._child.pid is not None  # noqa: S101 - it runs
+        return self._child.pid
 
     @property
     def done(self) -> bool:

@@ -140,14 +140,6 @@ main() {
 """
 )
 
-#: source, partial name, whether it has holes -> copied STATUS WORDS
-CLONE = """
-main() {
-  why=$(cp --reflink=auto --sparse=auto -- "$1" "$2" 2>&1)
-  say copied "$?" "$(printf %s "${why##*: }" | tr '\\n' ' ')"
-}
-"""
-
 #: partial name -> room BYTES
 ROOM = """
 main() { say room $(df --output=avail -B1 -- "${1%/*}/" | tail -n 1); }
@@ -197,13 +189,63 @@ main() {
 }
 """
 
+#: bytes per second, or "" -> paced, or unpaced
+#:
+#: Goes for what a shell copies then, and what it has begun to. It is kept in a file without a name.
+PACE = """
+main() {
+  if [ ! -e /proc/self/fd/8 ]; then
+    f=$(mktemp) || { say unpaced; return; }
+    exec 8<>"$f"
+    rm -f -- "$f"
+  fi
+  printf '%s\\n' "$1" >/proc/self/fd/8 && say paced || say unpaced
+}
+"""
+
+# Ends a process of ours with the shell, and stops it when it has written too much.
 _TENDED = """
 tended() {
-  while kill -0 "$1" && kill -0 "$$"; do sleep 0.2; done
+  debt=0 seen=0 then=
+  while kill -0 "$1" && kill -0 "$$"; do
+    rate=
+    read -r rate </proc/self/fd/8
+    read -r now _ </proc/uptime
+    now=${now%.*}${now#*.}
+    while read -r word count && [ "$word" != wchar: ]; do :; done <"/proc/$1/io"
+    : "${then:=$now}"
+    if [ "$rate" ] && [ "$count" ]; then
+      debt=$((debt + count - seen - rate * (now - then) / 100))
+      [ "$debt" -ge "$((-rate / 5))" ] || debt=$((-rate / 5))
+    else
+      debt=0
+    fi
+    seen=$count then=$now
+    if [ "$debt" -gt 0 ]; then kill -STOP "$1"; sleep 0.05
+    elif [ "$rate" ]; then kill -CONT "$1"; sleep 0.02
+    else kill -CONT "$1"; sleep 0.2
+    fi
+  done
   kill "$1"
+  kill -CONT "$1"
   wait "$1"
 }
 """
+
+#: source, partial name -> words WORDS ..., copied STATUS
+CLONE = (
+    _TENDED
+    + """
+main() {
+  if cp --reflink=always -- "$1" "$2"; then say copied 0; return; fi
+  {
+    dd if="$1" of="$2" bs=1M conv=sparse status=none 2>&1 &
+    tended "$!"
+    printf '\\ncopied %s\\n' "$?"
+  } | sed "s/^/$mark /"
+}
+"""
+)
 
 #: port, user or "", host, path here, quoted partial name there -> words WORDS ..., copied STATUS
 SEND = (

@@ -20,7 +20,17 @@ from glancesync.schemes import Filesystem, Secret
 from glancesync.transports.settings import TransferSettings
 from tests.deliveries import IMAGE, MIB, WAYS, Delivery, data, image, left
 from tests.functional.wait import until
-from tests.sshd import Account, Host, Hosts, Islands, Wire, key, lets_itself_in
+from tests.sshd import (
+    Account,
+    Host,
+    Hosts,
+    Islands,
+    Wire,
+    called_by,
+    descendants,
+    key,
+    lets_itself_in,
+)
 
 HERE = Filesystem()
 #: More than ssh's window and all buffers on the way hold.
@@ -530,17 +540,6 @@ def test_two_workers_do_not_write_to_one_file(
     assert left(folders[1]) == {IMAGE}
 
 
-def couriers() -> dict[int, str]:
-    """The couriers and the programs that run for one, with what they were called by."""
-    found = {}
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            command = (process / "cmdline").read_bytes().decode()
-            if "/courier.py" in command or "/glancesync-" in command:
-                found[int(process.name)] = command
-    return found
-
-
 @pytest.mark.parametrize("how", ["cancelled", "killed"])
 @pytest.mark.parametrize("direction", ["to a host", "from a host", "relayed"])
 def test_nothing_runs_on_when_nobody_wants_it(
@@ -554,7 +553,6 @@ def test_nothing_runs_on_when_nobody_wants_it(
     wires.append(Wire(two_hosts[there].address, two_hosts[there].port))
     host = two_hosts[there].scheme(port=wires[0].port)
     wires[0].freeze_at = 8 * MIB
-    before = couriers().keys()
     if direction == "from a host":
         source, target = host, HERE
     else:
@@ -562,11 +560,15 @@ def test_nothing_runs_on_when_nobody_wants_it(
     move = deliver("scp", target, folders, TransferSettings(stall=60), source=source)
     frozen(move, wires[0])
     until(lambda: left(folders[1]) == {PARTIAL}, 10, "the partial file")
-    started = {pid: said for pid, said in couriers().items() if pid not in before}
+    started = {
+        pid: words
+        for pid, words in descendants()
+        if "/courier.py" in words or "/glancesync-" in words
+    }
     used = {
         folder
-        for said in started.values()
-        for folder in re.findall("/[^\0]*/glancesync-[^/]*", said)
+        for words in started.values()
+        for folder in re.findall("/[^\0]*/glancesync-[^/]*", words)
     }
     assert used
     if how == "cancelled":
@@ -574,10 +576,10 @@ def test_nothing_runs_on_when_nobody_wants_it(
         move.until_over(20)
         assert move.settled == []
     else:
-        (courier,) = (pid for pid, said in started.items() if "/courier.py" in said)
+        (courier,) = (pid for pid, words in started.items() if "/courier.py" in words)
         os.kill(courier, signal.SIGKILL)
         assert move.over() is not None
-    until(lambda: not couriers().keys() & started.keys(), 10, "the end of all programs")
+    until(lambda: not any(called_by(pid) == started[pid] for pid in started), 10, "the end of all")
     assert not any(Path(folder).exists() for folder in used)
     wires[0].thaw()
     until(lambda: left(folders[1]) == set(), 15, "the partial file's end")
