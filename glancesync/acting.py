@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from glancesync import ends, planner
+from glancesync import ends, leftovers, planner
 from glancesync.bundle import Bundle
 from glancesync.choice import Route
 from glancesync.counts import Count, Counter
@@ -18,6 +18,7 @@ from glancesync.interfaces import (
     Clock,
     Heard,
     ImageService,
+    Leaver,
     Lost,
     Note,
     Queue,
@@ -49,6 +50,7 @@ class Settings:
     clock: Clock
     pacing: Pacing
     schemes: ends.Schemes = dataclasses.field(default_factory=dict)  # how stores are reached
+    leavers: Mapping[str, Leaver] = dataclasses.field(default_factory=dict)
     preserve: Sequence[str] = ()
     poll: float = 2.0  # first look at something that takes its time
     poll_cap: float = 60.0
@@ -89,6 +91,7 @@ class Acting:
         self.replica = replicas.replica(task.image_id, task.region) or Replica(
             task.image_id, task.region
         )
+        self._begun = self.replica.transport  # by an earlier run; it may have left something
 
     @property
     def _replica_id(self) -> str:
@@ -156,6 +159,7 @@ class Acting:
 
     def _create_mapped(self, image: Image) -> None:
         """The region never takes the id of a deleted image again: take a new one."""
+        self._clear_leftovers()
         replica_id = str(uuid.uuid4())
         self._record(
             self._note("map", f"the region refuses id {image.id}; its image is {replica_id}"),
@@ -208,6 +212,9 @@ class Acting:
 
     def _move(self, home: Image, service: ImageService, route: Route) -> Snooze | None:
         transport = route.transport
+        if self._begun != transport.name:  # which finds by itself what it has left
+            self._clear_leftovers()
+        self._begun = None
         self._record(
             self._note("transfer", f"{home.size} bytes by {transport.name}"),
             state=ReplicaState.COPYING,
@@ -296,6 +303,8 @@ class Acting:
             self._note("delete", f"{self._replica_id}: {cause}"),
             kept={**self.replica.kept, **own},
         )
+        if observed is not None and not observed.has_data:
+            self._clear_leftovers()
         self._service.delete(self._replica_id)
         copied_wrong = arrived and observed is not None and observed.has_data and home is not None
         self._record(
@@ -306,6 +315,16 @@ class Acting:
         )
         if copied_wrong:
             raise Corrupt(self._task.region, f"the copy was removed: {cause}")
+
+    def _clear_leftovers(self) -> None:
+        """Remove what an earlier run has put into the store, and the region's Glance not taken."""
+        settings = self._settings
+        said = leftovers.clear(
+            settings.leavers, settings.schemes, self._begun, self._service, self._replica_id
+        )
+        if said:
+            self._queue.commit(self._task, Changes(notes=(self._note("left", said),)))
+        self._begun = None
 
     def _leave(self) -> None:
         if not self._left:

@@ -372,6 +372,7 @@ class Capabilities:
     writes: frozenset[str] = frozenset()
     here: bool = False  # what it reads and writes must be directories of this host
     same_store: bool = False  # both ends must be one and the same store
+    tidies: bool = False  # it is a :class:`Leaver`, too
 
 
 @dataclasses.dataclass(frozen=True)
@@ -427,6 +428,22 @@ class Transport(Protocol):
         the next transport that fits is tried.
 
         Returns, or raises, when all is over; targets not settled by then are settled by the caller.
+        """
+
+
+class Leaver(Protocol):
+    """A transport whose killed processes may leave what Glance does not know of: it ``tidies``."""
+
+    name: str
+    capabilities: Capabilities
+
+    def tidy(self, target: Target) -> None:
+        """Remove what an earlier :meth:`Transport.move` has left at ``target.place``.
+
+        Only called when the region's Glance has no data of the image. What bears no mark of ours
+        stays (P4). Repeating is safe.
+
+        :raises WayBlocked: something may be left over
         """
 
 

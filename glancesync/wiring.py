@@ -34,6 +34,7 @@ from glancesync.routing import Routing
 from glancesync.schemes import Scheme
 from glancesync.states import DeleteMode, TaskKind
 from glancesync.stores.file import load as load_stores
+from glancesync.transports.loader import leavers
 from glancesync.transports.loader import load as load_transports
 from glancesync.transports.reading import Reading
 from glancesync.transports.settings import TransferSettings
@@ -215,6 +216,7 @@ def executor(
         clock=SystemClock(),
         pacing=pacing,
         schemes=schemes(conf),
+        leavers=leavers(transfer_settings(conf)),
         preserve=conf.preserve_properties,
         poll=conf.import_poll_interval,
         stuck=conf.stuck_timeout,

@@ -31,6 +31,7 @@ class Filesystem:
         reads=frozenset({"filesystem"}),
         writes=frozenset({"filesystem"}),
         here=True,
+        tidies=True,
     )
 
     def __init__(self, settings: TransferSettings) -> None:
@@ -63,6 +64,14 @@ class Filesystem:
         for thread in adopting:
             thread.join()
 
+    def tidy(self, target: Target) -> None:
+        """See ``interfaces.Leaver``."""
+        if not _is_here(_place(target)):
+            return
+        left = _taken_back(Berth(_place(target).path))
+        if left:
+            raise WayBlocked(target.region, left)
+
     def _order(self, source: Source, targets: Sequence[Target]) -> dict[str, Any]:
         image = source.image
         algorithm, value = image.digest or ("", "")
@@ -87,6 +96,10 @@ def _place(end: Source | Target) -> Place:
     return end.place
 
 
+def _is_here(place: Place) -> bool:
+    return isinstance(place.scheme, Directory) and place.scheme.here
+
+
 def _shared(one: Place, other: Place) -> bool:
     """Whether the operator says that both are on one file system, which so holds the bytes once."""
     mine, theirs = one.scheme, other.scheme
@@ -106,7 +119,7 @@ def _adopt(source: Source, target: Target, made: bool, settle: Settle) -> None:
         # the next attempt finds it, and finds out.
         said = error.message
         if made:
-            said += _taken_back(berth)
+            said += "".join(f"; {left}" for left in [_taken_back(berth)] if left)
         settle(target, WayBlocked(target.region, said))
     except RegionError as error:
         settle(target, error)
@@ -120,13 +133,13 @@ def _adopt(source: Source, target: Target, made: bool, settle: Settle) -> None:
 
 
 def _taken_back(berth: Berth) -> str:
-    """Take the file back; what is to be added to an error if that can't be done."""
+    """Take the file back; in words what is left over, and why."""
     try:
         berth.take_back()
     except Taken as error:
-        return f"; the file is left over: {error}"
+        return f"the file is left over: {error}"
     except OSError as error:
-        return f"; {berth.path!r} is left over: {copier.words(error)}"
+        return f"{berth.path!r} is left over: {copier.words(error)}"
     return ""
 
 

@@ -13,7 +13,7 @@ from glancesync.errors import RegionError
 from glancesync.interfaces import Capabilities, Source, Target
 from glancesync.schemes import S3, Place, Swift
 from glancesync.transports import child, objects_mover
-from glancesync.transports.objects_landing import land
+from glancesync.transports.objects_landing import land, tidy
 from glancesync.transports.rbd import written_to
 from glancesync.transports.settings import TransferSettings
 
@@ -22,7 +22,9 @@ class Objects:
     """Streams into stores through this host."""
 
     name = "objects"
-    capabilities = Capabilities(needs_formats=True, writes=frozenset({"rbd", "s3", "swift"}))
+    capabilities = Capabilities(
+        needs_formats=True, writes=frozenset({"rbd", "s3", "swift"}), tidies=True
+    )
 
     def __init__(self, settings: TransferSettings) -> None:
         self._settings = settings
@@ -49,6 +51,12 @@ class Objects:
             )
             order["targets"] = {target.region: _end(target.place, target.image_id)}
             land(objects_mover.__file__, order, source, target, settle)
+
+    def tidy(self, target: Target) -> None:
+        """See ``interfaces.Leaver``."""
+        assert target.place is not None  # noqa: S101 - by our capabilities
+        end = _end(target.place, target.image_id)
+        tidy(objects_mover.__file__, end, target, self._settings.stall)
 
 
 def _end(place: Place, image_id: str) -> dict[str, Any]:

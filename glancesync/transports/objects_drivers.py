@@ -64,9 +64,20 @@ class Store(abc.ABC):
         """The driver, not configured."""
 
     def write(self, chunks: Iterator[bytes], size: int, algorithm: str) -> tuple[str, int, str]:
-        """Write the object; its location as Glance knows it, its size and its hash."""
-        url, written, _, digest, _ = self._driver.add(self.name, Chunks(chunks), size, algorithm)
+        """Write the object; its location as Glance knows it, its size and its hash.
+
+        :raises Failed: ``way``: there is one of that name
+        """
+        try:
+            added = self._driver.add(self.name, Chunks(chunks), size, algorithm)
+        except glance_store.Duplicate as error:
+            raise self.not_ours() from error
+        url, written, _, digest, _ = added
         return str(url), int(written), str(digest)
+
+    def not_ours(self) -> Failed:
+        """What to raise if somebody else's object has the name."""
+        return Failed("way", f"the store has an object {self.name} that is not of us")
 
     def remove(self, url: str) -> None:
         """Delete the object with its segments; one that is not there is no error."""

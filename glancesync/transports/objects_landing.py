@@ -33,14 +33,34 @@ def land(
         try:
             target.service.register(target.image_id, location, source.image)
         except Refused as error:
-            left = _afterwards(program, {**order, "remove": True}, target)
-            settle(target, WayBlocked(target.region, error.message + left))
+            left = _left(program, {**order, "remove": True})
+            said = error.message if left is None else f"{error.message}; {left}"
+            settle(target, WayBlocked(target.region, said))
         else:
             settle(target, None)
             if order["targets"][target.region].get("scheme") in ("swift", "s3"):
-                _afterwards(program, {**order, "settled": True}, target)
+                _left(program, {**order, "settled": True})
     except RegionError as error:
         settle(target, error)
+
+
+def tidy(program: str, end: dict[str, Any], target: Target, stall: float) -> None:
+    """Have ``program`` remove what an earlier order has left at ``end``, whatever image it was of.
+
+    :raises WayBlocked: something may be left over
+    """
+    order: dict[str, Any] = {
+        "source": {},
+        "targets": {target.region: end},
+        "size": 0,
+        "hash_algo": "",
+        "hash_value": "",
+        "stall": stall,
+        "tidy": True,
+    }
+    left = _left(program, order)
+    if left is not None:
+        raise WayBlocked(target.region, left)
 
 
 def _told(program: str, order: dict[str, Any], source: Source, target: Target) -> str | None:
@@ -69,11 +89,11 @@ def _error(source: Source, target: Target, line: dict[str, Any]) -> RegionError:
     return WayBlocked(target.region, said)
 
 
-def _afterwards(program: str, order: dict[str, Any], target: Target) -> str:
-    """What is to be added to an error: nothing, unless something was left over."""
-    left = "; what was put into its store is left over"
+def _left(program: str, order: dict[str, Any]) -> str | None:
+    """Have something removed; what is to be said if something was left over."""
+    left = "what was put into its store is left over"
     with contextlib.suppress(Transient), child.lines_of(order, {}, program) as lines:
         for line in lines:
             if "target" in line:
-                return "" if line["ok"] else f"{left}: {line['message']}"
+                return None if line["ok"] else f"{left}: {line['message']}"
     return left

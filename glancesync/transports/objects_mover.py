@@ -2,7 +2,8 @@
 
 An end of its order has a ``scheme``: ``rbd`` is written as :mod:`.rbd_mover` does, ``swift`` and
 ``s3`` by glance_store's drivers. An order with ``remove`` takes back what was written, one with
-``settled`` the mark beside it: the region's Glance knows it now.
+``tidy`` whatever earlier orders have left, one with ``settled`` the mark beside it: the region's
+Glance knows it now.
 """
 
 from __future__ import annotations
@@ -52,8 +53,7 @@ class IntoStore(Copy):
         if mark == self.mark:  # as an earlier attempt left it
             return store.url
         if mark is None and store.there():
-            said = f"the store has an object {store.name} that is not of us"
-            raise Failed("way", said)
+            raise store.not_ours()
         store.set_mark("")
         if mark is not None:
             store.remove(store.url)
@@ -64,9 +64,10 @@ class IntoStore(Copy):
             if self.expected and digest != self.expected:
                 said = f"the {self.algorithm} of what was read is not the image's"
                 raise Failed("corrupt", said)
-        except BaseException:
+        except BaseException as error:
             with contextlib.suppress(Exception):  # what is left has a mark
-                store.remove(store.url)
+                if not (isinstance(error, Failed) and error.side == "way"):
+                    store.remove(store.url)
                 store.set_mark(None)
             raise
         store.set_mark(self.mark)
@@ -77,6 +78,12 @@ class IntoStore(Copy):
         if store.mark() == self.mark:
             if not self.order.get("settled"):
                 store.remove(store.url)
+            store.set_mark(None)
+
+    def tidy(self) -> None:
+        store = self._store(self.end)
+        if store.mark() is not None:
+            store.remove(store.url)
             store.set_mark(None)
 
     def _chunks(self) -> Iterator[bytes]:

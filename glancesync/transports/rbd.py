@@ -16,7 +16,7 @@ from glancesync.interfaces import Capabilities, Source, Target
 from glancesync.schemes import Place
 from glancesync.schemes import Rbd as Pool
 from glancesync.transports import rbd_mover
-from glancesync.transports.objects_landing import land
+from glancesync.transports.objects_landing import land, tidy
 from glancesync.transports.settings import TransferSettings
 
 
@@ -25,7 +25,7 @@ class Rbd:
 
     name = "rbd"
     capabilities = Capabilities(
-        needs_formats=True, reads=frozenset({"rbd"}), writes=frozenset({"rbd"})
+        needs_formats=True, reads=frozenset({"rbd"}), writes=frozenset({"rbd"}), tidies=True
     )
 
     def __init__(self, settings: TransferSettings) -> None:
@@ -41,6 +41,12 @@ class Rbd:
         for target in targets:
             order = self._order(source, target)
             land(rbd_mover.__file__, order, source, target, settle)
+
+    def tidy(self, target: Target) -> None:
+        """See ``interfaces.Leaver``."""
+        assert target.place is not None  # noqa: S101 - by our capabilities
+        end = written_to(target.place, target.image_id)
+        tidy(rbd_mover.__file__, end, target, self._settings.stall)
 
     def _order(self, source: Source, target: Target) -> dict[str, Any]:
         image = source.image

@@ -208,6 +208,13 @@ class Copy:
             if target.mark(self.end["image"]) == self.mark:
                 target.remove(self.end["image"])
 
+    def tidy(self) -> None:
+        """Remove whatever earlier orders have left of an image."""
+        with Pool(self.end, self.stall) as target:
+            target.sweep(self.end["image"])
+            if target.mark(self.end["image"]):
+                target.remove(self.end["image"])
+
     def _bring(self, target: Pool, final: str) -> None:
         target.sweep(final)
         partial = f"{final}{PARTIAL}{uuid.uuid4().hex[:12]}"
@@ -350,6 +357,9 @@ def words(error: BaseException) -> str:
 def carry_out(copy: Copy) -> dict[str, Any]:
     """Do what is ordered; the line that says what became of it."""
     try:
+        if copy.order.get("tidy"):
+            copy.tidy()
+            return {"target": copy.name, "ok": True}
         if copy.order.get("remove") or copy.order.get("settled"):
             copy.remove()
             return {"target": copy.name, "ok": True}

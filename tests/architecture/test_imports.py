@@ -31,6 +31,7 @@ LAYERS: dict[str, set[str]] = {
         "home",
         "decided",
         "ends",
+        "leftovers",
         "replication",
         "routing",
         "acting",

@@ -20,6 +20,11 @@ CONTENT = data(MIB)
 LOCK = f".{IMAGE}.glance-sync"
 
 
+def place(path: pathlib.Path, share: str) -> Place:
+    scheme = Directory(host="localhost", share=share)
+    return Place(scheme, Location(f"file://{path}", ""), str(path))
+
+
 class Ends:
     """A directory of home, and one of a region."""
 
@@ -31,23 +36,22 @@ class Ends:
         self.registry = Registry("R1")
         self.registry.path = self.region
 
+        self.transport = Filesystem(TransferSettings(stall=20))
+
     def move(self, share: str = "") -> RegionError | None:
         fates: list[RegionError | None] = []
-        source, there = (
-            Place(
-                Directory(host="localhost", share=share), Location(f"file://{path}", ""), str(path)
-            )
-            for path in (self.home, self.region)
-        )
-        service = cast(ImageService, self.registry)
-        target = Target("R1", IMAGE, service, lambda _: None, lambda: False, there)
-        Filesystem(TransferSettings(stall=20)).move(
-            Source(image(CONTENT), cast(ImageService, Registry("home")), source),
-            [target],
-            lambda _, error: fates.append(error),
-        )
+        home = Source(image(CONTENT), cast(ImageService, Registry("home")), place(self.home, share))
+        self.transport.move(home, [self.target(share)], lambda _, error: fates.append(error))
         (fate,) = fates
         return fate
+
+    def tidy(self) -> None:
+        self.transport.tidy(self.target())
+
+    def target(self, share: str = "") -> Target:
+        service = cast(ImageService, self.registry)
+        there = place(self.region, share)
+        return Target("R1", IMAGE, service, lambda _: None, lambda: False, there)
 
     @property
     def names(self) -> set[str]:
@@ -104,6 +108,42 @@ def test_what_glance_may_have_taken_stays_and_is_ours_next_time(
     assert ends.registry.held == [CONTENT, CONTENT]
     assert before.st_nlink == 1
     assert ends.names == set()
+
+
+def test_what_was_left_is_tidied_up(ends: Ends) -> None:
+    ends.registry.error = Transient("R1", "no answer")
+    ends.move()
+    assert ends.names == {IMAGE, LOCK}
+    for _ in range(2):
+        ends.tidy()
+        assert ends.names == set()
+    for name in (LOCK, f"{LOCK}.partial"):
+        (ends.region.parent / name).write_bytes(b"half")
+    ends.tidy()
+    assert ends.names == set()
+
+
+def test_what_is_not_of_us_is_not_tidied_up(ends: Ends) -> None:
+    """P4: what Glance has taken, and what is somebody else's."""
+    assert ends.move() is None
+    ends.tidy()
+    assert ends.names == {IMAGE}
+    ends.region.with_name(LOCK).write_bytes(b"")  # as of an order that was killed before
+    ends.region.with_name(f"{LOCK}.partial").write_bytes(b"half")
+    ends.tidy()
+    assert ends.names == {IMAGE}
+
+
+def test_what_can_not_be_tidied_up_is_told(ends: Ends) -> None:
+    ends.registry.error = Transient("R1", "no answer")
+    ends.move()
+    held = Berth(str(ends.region)).hold()
+    with pytest.raises(WayBlocked, match="left over: somebody else is just writing"):
+        ends.tidy()
+    os.close(held)
+    ends.region.with_name(f"{LOCK}.partial").mkdir()
+    with pytest.raises(WayBlocked, match=f"{IMAGE}' is left over: Is a directory"):
+        ends.tidy()
 
 
 def test_what_somebody_else_works_on_is_not_taken_back(ends: Ends) -> None:

@@ -16,7 +16,9 @@ from glancesync.errors import Corrupt, Refused, RegionError, Throttled, Transien
 from glancesync.interfaces import ImageService, Source, Target
 from glancesync.model import Image
 from glancesync.schemes import S3, Location, Place, Scheme, Secret
+from glancesync.transports import child, objects, objects_drivers, objects_mover
 from glancesync.transports.objects import Objects
+from glancesync.transports.rbd_mover import Failed
 from glancesync.transports.settings import TransferSettings
 from tests.contract.bare_glance import BareGlance
 from tests.functional.wait import until
@@ -102,13 +104,17 @@ def shown(glance: BareGlance, **other: object) -> Image:
     return Image(str(uuid.uuid4()), "active", **{"os_hash_value": digest, **values})  # type: ignore[arg-type]
 
 
+def target_of(image: Image, scheme: Scheme, region: Region) -> Target:
+    place = Place(scheme, Location("", "objects"))
+    service = cast(ImageService, region)
+    return Target(region.region, image.id, service, lambda _: None, lambda: False, place)
+
+
 def moved(
     glance: BareGlance, image: Image, scheme: Scheme, region: Region, stall: float = 20
 ) -> RegionError | None:
     settled: list[RegionError | None] = []
-    place = Place(scheme, Location("", "objects"))
-    service = cast(ImageService, region)
-    target = Target(region.region, image.id, service, lambda _: None, lambda: False, place)
+    target = target_of(image, scheme, region)
     Objects(TransferSettings(stall=stall)).move(
         Source(image, cast(ImageService, glance)), [target], lambda _, error: settled.append(error)
     )
@@ -207,6 +213,62 @@ def test_what_is_not_of_us_is_left_alone(store: S3Store, glance: BareGlance) -> 
     assert isinstance(error, WayBlocked)
     assert "that is not of us" in str(error)
     assert store.content(image.id) == b"somebody's"
+
+
+def test_what_comes_while_it_is_written_is_left_alone(
+    store: S3Store, glance: BareGlance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P4: as if it had come right after the look."""
+    image = shown(glance)
+    store.put(image.id, b"somebody's")
+    end = objects._end(Place(store.scheme, Location("", "objects")), image.id)
+    order = child.order(
+        TransferSettings(),
+        glance.file(image.id),
+        {},
+        size=len(glance.serves),
+        algorithm="sha512",
+        expected=image.os_hash_value or "",
+    )
+    monkeypatch.setattr(objects_drivers.S3, "there", lambda _: False)
+    copy = objects_mover.IntoStore({**order, "targets": {"R1": end}, "rates": {}})
+    with pytest.raises(Failed, match="that is not of us"):
+        copy.run()
+    assert store.content(image.id) == b"somebody's"
+    assert of(image, store) == [image.id], "no mark"
+
+
+@pytest.mark.parametrize("answer", [Transient("R1", "no answer"), None], ids=["left", "half"])
+def test_what_was_left_is_tidied_up(
+    store: S3Store, glance: BareGlance, answer: RegionError | None
+) -> None:
+    image, region = shown(glance), Region("R1")
+    region.answer = answer
+    if answer is not None:
+        moved(glance, image, store.scheme, region)
+    else:
+        store.put(image.id, b"half of")
+        store.put(f"{image.id}.glance-sync", b"")
+    assert of(image, store) == [image.id, f"{image.id}.glance-sync"]
+    for _ in range(2):
+        Objects(TransferSettings(stall=20)).tidy(target_of(image, store.scheme, region))
+        assert of(image, store) == []
+
+
+def test_what_is_not_of_us_is_not_tidied_up(store: S3Store, glance: BareGlance) -> None:
+    """P4: what a Glance has, and what is somebody else's."""
+    taken, others = shown(glance), shown(glance)
+    assert moved(glance, taken, store.scheme, Region("R1")) is None
+    store.put(others.id, b"somebody's")
+    for image in (taken, others):
+        Objects(TransferSettings(stall=20)).tidy(target_of(image, store.scheme, Region("R1")))
+        assert of(image, store) == [image.id]
+
+
+def test_what_can_not_be_tidied_up_is_told(store: S3Store, glance: BareGlance) -> None:
+    there = target_of(shown(glance), store.broken(host="http://127.0.0.1:9"), Region("R1"))
+    with pytest.raises(WayBlocked, match="left over"):
+        Objects(TransferSettings(stall=20)).tidy(there)
 
 
 @pytest.mark.parametrize(

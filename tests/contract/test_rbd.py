@@ -375,6 +375,31 @@ def test_what_a_region_may_have_taken_stays_and_is_found_again(
     assert len(region.registered) == 1
 
 
+def test_what_was_left_is_tidied_up(clusters: Clusters) -> None:
+    here, there = clusters
+    source, region = stored(here, data(MIB)), Region("R1")
+    region.answer = Transient("R1", "no answer")
+    Move(source, scheme(there), region).over()
+    half = f"{source.image.id}.glance-sync.0123456789ab"
+    with opened(there) as pool:
+        pool.create(half, MIB, 23)
+    assert names(there) == [source.image.id, half]
+    for _ in range(2):
+        Transport(TransferSettings(stall=20)).tidy(target_of(source, scheme(there), region))
+        assert names(there) == []
+
+
+def test_what_is_not_of_us_is_not_tidied_up(clusters: Clusters) -> None:
+    """P4."""
+    here, _ = clusters
+    source = stored(here, data(MIB))
+    Transport(TransferSettings(stall=20)).tidy(target_of(source, scheme(here), Region("R1")))
+    assert content_of(here, source.image.id) == source.image.os_hash_value
+    nowhere = target_of(source, scheme(here, pool="nowhere"), Region("R1"))
+    with pytest.raises(WayBlocked, match="left over"):
+        Transport(TransferSettings(stall=20)).tidy(nowhere)
+
+
 def test_what_is_not_of_us_is_left_alone(clusters: Clusters) -> None:
     """P4, and the image itself, where the region has the pool that it comes from."""
     here, _ = clusters

@@ -34,6 +34,8 @@ SERVER = {
     "create-recorded": Point("glancesync.regions.images", "GlanceImages.create"),
     "created": Point("glancesync.regions.images", "GlanceImages.create", after=True),
     "transfer": Point("glancesync.journal.journal", "Journal.progress"),  # in the middle of it
+    "register": Point("glancesync.regions.images", "GlanceImages.register"),  # the file is there
+    "registered": Point("glancesync.regions.images", "GlanceImages.register", after=True),
     "transferred": Point("glancesync.bundle", "Bundle.transfer", after=True),
     "patch": Point("glancesync.regions.images", "GlanceImages.patch"),
     "patched": Point("glancesync.regions.images", "GlanceImages.patch", after=True),

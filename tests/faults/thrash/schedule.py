@@ -181,6 +181,8 @@ POINTS = (
     "create-recorded",
     "created",
     "transfer",
+    "register",
+    "registered",
     "transferred",
     "patch",
     "patched",
