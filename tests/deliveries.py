@@ -45,19 +45,12 @@ class Registry:
         self.held: list[bytes] = []  # what was at the path each time
         self.path = Path()
         self.error: RegionError | None = None
-        self.locations_error: RegionError | None = None
-        self.known: tuple[Location, ...] = ()
 
     def register(self, image_id: str, location: Location, home: Image) -> None:
         self.held.append(self.path.read_bytes())
         self.registered.append((image_id, location, home))
         if self.error is not None:
             raise self.error
-
-    def locations(self, image_id: str) -> tuple[Location, ...]:
-        if self.locations_error is not None:
-            raise self.locations_error
-        return self.known
 
 
 class Delivery:

@@ -32,6 +32,7 @@ from glancesync.transports.throttle import Throttle, logins
 
 _TOLD_EVERY = 0.5  # seconds
 _FULL = 2**20  # bytes
+_ANY_HASH = "sha256"  # to compare two files by, where Glance tells none
 _ENOUGH = 15.0  # seconds for a login, or for the answer to a question that needs no work
 
 
@@ -175,9 +176,14 @@ class Delivery:
         return there, more[2]
 
     def _adopt(self, size: int) -> None:
-        """A file has the name already: an earlier run of ours may have been broken off there."""
-        if size == self.size and self._hash(self.target, self.final) == self.expected:
-            return
+        """A file has the name already: an earlier run of ours may have been broken off there.
+
+        :raises Trouble: it is not the image
+        """
+        if size == self.size:
+            expected = self.expected or self._hash(self.source, self.path)
+            if self._hash(self.target, self.final) == expected:
+                return
         words = "another file has the name already, and is left alone"
         raise Trouble("target", f"{self.target.name}: {words}: {self.final!r}")
 
@@ -356,13 +362,11 @@ class Delivery:
         return "".join(self._hashed[1:])
 
     def _hash(self, host: Host, path: str) -> str:
-        """The hash of a whole file, made on its host; "" if the image has none to compare with.
+        """The hash of a whole file, made on its host.
 
         :raises Trouble: it can't be made
         """
-        if not self.algorithm:
-            return ""
-        names = scripts.HASHES.get(self.algorithm)
+        names = scripts.HASHES.get(self.algorithm or _ANY_HASH)
         job = host.start(scripts.HASH, path, *names) if names else None
         if job is None:
             raise Trouble(host.end.side, self._no_hash(host))
@@ -442,16 +446,17 @@ _SOURCE = {
 }
 _TARGET = {
     "nodirectory": "its directory is not there",
-    "symlink": "a symbolic link has its name",
-    "irregular": "something that is no plain file has its name",
+    "symlink": "a symbolic link has its name, and is left alone",
+    "irregular": "something that is no plain file has its name, and is left alone",
     "nowrite": "can't be written to:",
     "noflock": "has no flock",
+    "nolink": "its file system knows no hard links:",
     "busy": "somebody else is copying this image",
 }
 _COMMIT = {
     "changed": "the file changed after it was compared",
     "nosync": "the disk does not write:",
-    "exists": "another file got the name meanwhile",
+    "exists": "another file got the name meanwhile, and is left alone:",
 }
 
 

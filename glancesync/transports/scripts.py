@@ -15,6 +15,7 @@ exec 2>/dev/null
 LC_ALL=C; export LC_ALL
 held= keep=
 say() { printf '\\n%s %s\\n' "$mark" "$*"; }
+because() { printf %s "${why##*: }" | tr '\\n' ' '; }
 over() {
   [ "$held" -ef /proc/self/fd/9 ] || return
   if [ "$keep" = keep ] && [ -s "$held" ]; then return; fi
@@ -52,7 +53,10 @@ main() {
   d=${1%/*}
   [ -d "$d/" ] || { say nodirectory; return; }
   if [ -L "$1" ]; then say symlink; return; fi
-  if [ -f "$1" ]; then say there "$(stat -c %s -- "$1")"; return; fi
+  if [ -f "$1" ]; then
+    if [ ! -L "$2" ] && [ "$1" -ef "$2" ]; then rm -f -- "$2"; fi
+    say there "$(stat -c %s -- "$1")"; return
+  fi
   if [ -e "$1" ]; then say irregular; return; fi
   command -v flock >/dev/null || { say noflock; return; }
   u='[0-9a-f][0-9a-f][0-9a-f][0-9a-f]'
@@ -62,11 +66,14 @@ main() {
   for try in 1 2 3 4 5; do
     if [ -L "$2" ]; then say symlink; return; fi
     [ -e "$2" ] || (set -C; : >"$2") 2>/dev/null
-    why=$( (: >>"$2") 2>&1) || { say nowrite "$(printf %s "${why##*: }" | tr '\\n' ' ')"; return; }
+    why=$( (: >>"$2") 2>&1) || { say nowrite "$(because)"; return; }
     exec 9>>"$2"
     flock -n 9 || { say busy; return; }
     if [ "$2" -ef /proc/self/fd/9 ]; then
       held=$2 keep=$3
+      rm -f -- "$2.link"
+      why=$(ln -T -- "$2" "$2.link" 2>&1) || { say nolink "$(because)"; return; }
+      rm -f -- "$2.link"
       set -- "$@" $(stat -c %s -- "$2") $(df --output=avail -B1 -- "$d/" | tail -n 1)
       say held "$4" "$5" "$(stat -c %d:%i -- "$2")"
       return
@@ -152,21 +159,21 @@ main() { fallocate --dig-holes -- "$1" 2>/dev/null; say sparse; }
 
 #: partial name, final name, size -> done STATE, or why not
 #:
-#: Never over another file: the kernel refuses that (RENAME_NOREPLACE).
+#: Never over another file: it is a hard link until the partial name goes.
 COMMIT = """
 main() {
   d=${2%/*}
   [ "$(stat -c %s -- "$1")" = "$3" ] || { say changed; return; }
   chmod 0640 -- "$1"
   chown --reference="$d/" -- "$1" 2>/dev/null || chgrp --reference="$d/" -- "$1" 2>/dev/null
-  why=$(sync -- "$1" 2>&1) || { say nosync "$(printf %s "${why##*: }" | tr '\\n' ' ')"; return; }
-  i=$(stat -c %d:%i:%.9Y -- "$1")
-  why=$(mv -nT -- "$1" "$2" 2>&1)
-  if [ -e "$1" ] || [ "$(stat -c %d:%i:%.9Y -- "$2")" != "$i" ]; then
-    say exists "$(printf %s "${why##*: }" | tr '\\n' ' ')"; return
+  why=$(sync -- "$1" 2>&1) || { say nosync "$(because)"; return; }
+  why=$(ln -T -- "$1" "$2" 2>&1)
+  if [ -L "$2" ] || [ ! "$1" -ef "$2" ]; then
+    say exists "$(because)"; return
   fi
+  rm -f -- "$1"
   sync -- "$d/"
-  say done "$i"
+  say done "$(stat -c %d:%i:%.9Y -- "$2")"
 }
 """
 

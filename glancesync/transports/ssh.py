@@ -1,7 +1,7 @@
 """``scp`` and ``rsync``: files from host to host over ssh (see :mod:`.courier`).
 
 The landed file is registered with the target's Glance. If that says no, the file is taken away
-again. If it does not answer, it may have the file in use: the next try finds it there, and right.
+again. After any other error Glance may have it in use: the next try finds it there, and right.
 """
 
 from __future__ import annotations
@@ -87,32 +87,26 @@ class _Ssh:
         return None, landing
 
     def _register(self, source: Source, target: Target, landed: dict[str, Any]) -> None:
-        """Have Glance use the file, or take it away again."""
+        """Have Glance use the file; what was made here goes again if Glance says no."""
         assert target.place is not None  # noqa: S101 - see _order
+        if target.cancelled():
+            raise Transient(target.region, "cancelled" + self._taken_back(source, target, landed))
         try:
-            if target.cancelled():
-                raise Transient(target.region, "the copying was cancelled")
             target.service.register(target.image_id, target.place.location, source.image)
-        except RegionError as error:
-            if not landed["made"] or self._may_be_used(target, target.place, error):
-                raise
-            back = {**self._order(source, target), "remove": landed["state"]}
-            self._send(back, target, {})
-            if isinstance(error, Refused):
-                raise WayBlocked(target.region, error.message) from error
-            raise
+        except Refused as error:
+            # After any other error it may yet have adopted the file: the next attempt finds it.
+            left = self._taken_back(source, target, landed)
+            raise WayBlocked(target.region, error.message + left) from error
 
-    def _may_be_used(self, target: Target, place: Place, error: RegionError) -> bool:
-        """Whether Glance may have the file in use, now or in a moment, whatever it answered."""
-        if isinstance(error, Refused):
-            return False
-        if isinstance(error, Transient) and not target.cancelled():
-            return True
-        try:
-            known = target.service.locations(target.image_id)
-        except RegionError:
-            return True
-        return any(location.url == place.location.url for location in known)
+    def _taken_back(self, source: Source, target: Target, landed: dict[str, Any]) -> str:
+        """Have the file removed, if it is of this order; what an error has to say of that."""
+        if not landed["made"]:
+            return ""
+        line, _ = self._send({**self._order(source, target), "remove": landed["state"]}, target, {})
+        if line is not None and line["ok"]:
+            return ""
+        path = target.place.path if target.place is not None else ""
+        return f"; {path!r} is left over: {line['message'] if line else 'the host was not asked'}"
 
     def _order(self, source: Source, target: Target) -> dict[str, Any]:
         """What the courier is told; holds passwords, so it is only ever written to its input."""

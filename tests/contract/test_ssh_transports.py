@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from glancesync.errors import Conflict, Corrupt, Refused, RegionError, Transient, WayBlocked
-from glancesync.schemes import Filesystem, Location
+from glancesync.errors import Corrupt, Refused, Transient, WayBlocked, from_status
+from glancesync.schemes import Filesystem
 from tests.deliveries import IMAGE, MIB, WAYS, Delivery, Registry, data, image, left
 from tests.functional.wait import until
 from tests.sshd import Account, Host, Hosts, Wire, lets_itself_in
@@ -251,6 +251,46 @@ def test_what_an_earlier_try_brought_is_used(
     assert len(move.registry.registered) == 1
 
 
+def test_a_file_of_an_image_without_a_hash_is_compared(
+    two_hosts: tuple[Host, Host], folders: tuple[Path, Path]
+) -> None:
+    what = image(CONTENT, os_hash_algo=None, os_hash_value=None, checksum=None)
+    for content, adopted in ((CONTENT, True), (CONTENT[:-1] + b"x", False)):
+        (folders[1] / IMAGE).write_bytes(content)
+        error = deliver("scp", ends("to a host", two_hosts), folders, what).over()
+        assert (error is None) == adopted
+        assert (folders[1] / IMAGE).read_bytes() == content
+
+
+@pytest.mark.parametrize("keep", [True, False], ids=["still linked", "alone"])
+def test_what_a_killed_run_has_named_is_used(
+    way: str, keep: bool, two_hosts: tuple[Host, Host], folders: tuple[Path, Path]
+) -> None:
+    """It has the final name, and it may have the other one too."""
+    (folders[1] / PARTIAL).write_bytes(CONTENT)
+    (folders[1] / IMAGE).hardlink_to(folders[1] / PARTIAL)
+    if not keep:
+        (folders[1] / PARTIAL).unlink()
+    before = (folders[1] / IMAGE).stat()
+    assert deliver(way, ends("to a host", two_hosts), folders).over() is None
+    after = (folders[1] / IMAGE).stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert left(folders[1]) == {IMAGE}
+
+
+def test_a_file_system_without_hard_links(
+    way: str, hosts: Hosts, folders: tuple[Path, Path]
+) -> None:
+    host = hosts.start()
+    ln = host.bin / "ln"
+    ln.write_text('#!/bin/sh\necho "ln: x: Operation not permitted" >&2; exit 1\n')
+    ln.chmod(0o755)
+    error = deliver(way, (HERE, host.scheme()), folders).over()
+    assert isinstance(error, WayBlocked)
+    assert "knows no hard links: Operation not permitted" in str(error)
+    until(lambda: not left(folders[1]), 10, "the partial file's end")
+
+
 @pytest.mark.parametrize("other", [CONTENT[:-1], CONTENT[:-1] + b"x"], ids=["shorter", "as long"])
 def test_another_file_is_left_alone(
     way: str, other: bytes, two_hosts: tuple[Host, Host], folders: tuple[Path, Path]
@@ -384,35 +424,48 @@ def test_holes_stay_holes(
 # -- Glance says no -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("error", [Refused("R1", "no"), Conflict("R1", "no")])
 def test_what_glance_does_not_take_goes_again(
-    way: str, error: RegionError, two_hosts: tuple[Host, Host], folders: tuple[Path, Path]
+    way: str, two_hosts: tuple[Host, Host], folders: tuple[Path, Path]
 ) -> None:
     registry = Registry("R1")
-    registry.error = error
-    move = deliver(way, ends("to a host", two_hosts), folders, registry=registry)
-    said = move.over()
-    if isinstance(error, Refused):
-        assert isinstance(said, WayBlocked), "a Glance that adopts no files may be served otherwise"
-    else:
-        assert said is error
+    registry.error = Refused("R1", "no")
+    error = deliver(way, ends("to a host", two_hosts), folders, registry=registry).over()
+    assert isinstance(error, WayBlocked), "a Glance that adopts no files may be served otherwise"
+    assert error.message == "no"
     assert registry.held == [CONTENT]
     assert left(folders[1]) == set()
 
 
-@pytest.mark.parametrize("kind", [Transient, Conflict])
+@pytest.mark.parametrize("status", [401, 404, 409, 429, 500, 503])
 def test_what_glance_may_have_in_use_stays(
-    kind: type[RegionError], two_hosts: tuple[Host, Host], folders: tuple[Path, Path]
+    status: int, two_hosts: tuple[Host, Host], folders: tuple[Path, Path]
 ) -> None:
     registry = Registry("R1")
-    registry.error = kind("R1", "?")
-    registry.known = (Location(f"file://{folders[1] / IMAGE}", ""),)
+    registry.error = from_status("R1", "?", status)
     move = deliver("scp", ends("to a host", two_hosts), folders, registry=registry)
     assert move.over() is registry.error
     assert left(folders[1]) == {IMAGE}
     inode = (folders[1] / IMAGE).stat().st_ino
+    registry.error = Refused("R1", "no")
+    deliver("scp", ends("to a host", two_hosts), folders, registry=registry).over()
+    assert left(folders[1]) == {IMAGE}, "it is not of this order"
     assert deliver("scp", ends("to a host", two_hosts), folders).over() is None
     assert (folders[1] / IMAGE).stat().st_ino == inode, "nothing was copied again"
+
+
+def test_what_can_not_be_taken_back_is_told_of(hosts: Hosts, folders: tuple[Path, Path]) -> None:
+    host = hosts.start()
+
+    class Gone(Registry):
+        def register(self, *arguments: object) -> None:
+            host.stop()
+            raise Refused("R1", "no")
+
+    error = deliver("scp", (HERE, host.scheme()), folders, registry=Gone("R1")).over()
+    assert isinstance(error, WayBlocked)
+    assert f"{str(folders[1] / IMAGE)!r} is left over: {host.address} can't be reached" in str(
+        error
+    )
 
 
 def test_what_is_cancelled_at_the_last_moment_goes_again(
