@@ -35,8 +35,10 @@ def say(message: str) -> None:
 
 
 @contextlib.contextmanager
-def cloud(regions: int, overrides: Overrides | None = None) -> Iterator[Cloud]:
-    """A fresh cloud with hook and sync server; nothing is left of it afterwards.
+def cloud(
+    regions: int, overrides: Overrides | None = None, *, sync: bool = True
+) -> Iterator[Cloud]:
+    """A fresh cloud, with hook and sync server if *sync*; nothing is left of it afterwards.
 
     Bytes go by ``upload``, unless *overrides* say otherwise.
     """
@@ -45,8 +47,8 @@ def cloud(regions: int, overrides: Overrides | None = None) -> Iterator[Cloud]:
         base_port=BASE_PORT,
         regions=regions,
         glance_version="33",
-        hook=True,
-        sync=True,
+        hook=sync,
+        sync=sync,
         overrides=overrides or {"glance-sync": {"DEFAULT": {"transports": "upload"}}},
         say=say,
     )

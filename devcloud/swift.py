@@ -2,7 +2,8 @@
 """A Swift of one device: real servers for proxy, accounts, containers and objects.
 
 Swift comes from PyPI, into an environment of its own; memcached, where it keeps tokens, is the
-machine's. Clients log in by TempAuth; ``s3api`` makes the same proxy an S3 endpoint.
+machine's. Clients log in by TempAuth or, if it is told of one, by a Keystone; ``s3api`` makes the
+same proxy an S3 endpoint.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ import pwd
 import shutil
 import signal
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from devcloud import configs, ports, venvs
@@ -24,6 +25,7 @@ PORT_WIDTH = 5
 ACCOUNT = "service"
 LOGIN = "glance"
 KEY = "secret-of-glance"
+PREFIX = "KEY"  # of accounts that are projects of a Keystone
 _SERVERS = ("account", "container", "object")
 _RINGS = """
 import sys
@@ -61,16 +63,27 @@ def ensure(root: Path, say: Callable[[str], None] = lambda _: None) -> Path:
 
 
 class Swift:
-    """A Swift that keeps all it has in *directory*, and runs in the environment *environment*."""
+    """A Swift that keeps all it has in *directory*, and runs in the environment *environment*.
 
-    def __init__(self, directory: Path, environment: Path) -> None:
+    *login* is how it logs in to a Keystone, as options of ``[keystone_authtoken]``; whoever is an
+    admin of a project there may use the account of that project.
+    """
+
+    def __init__(
+        self, directory: Path, environment: Path, login: Mapping[str, str] | None = None
+    ) -> None:
         self.directory = directory
+        self._login = login
         self._environment = environment
         self._base = ports.find_base(PORT_WIDTH)
         self.url = f"http://{ports.HOST}:{self._base}"
         self.auth_url = f"{self.url}/auth/v1.0"
         self.user = f"{ACCOUNT}:{LOGIN}"
         self.key = KEY
+
+    def account(self, project: str) -> str:
+        """The URL of the account of a project of the Keystone, by its id."""
+        return f"{self.url}/v1/{PREFIX}_{project}"
 
     def up(self) -> None:
         """Start it, and return when it works; repeating is safe."""
@@ -136,7 +149,9 @@ class Swift:
         configs.write(etc / "swift.conf", {"swift-hash": hashes})
         for name in _SERVERS:
             self._write_server(name, {})
-        pipeline = "catch_errors healthcheck cache s3api tempauth copy slo dlo proxy-server"
+        keystone = "authtoken keystoneauth " if self._login else ""
+        first = "catch_errors healthcheck cache s3api"
+        pipeline = f"{first} {keystone}tempauth copy slo dlo proxy-server"
         more: dict[str, dict[str, str]] = {
             **{name: {} for name in ("catch_errors", "healthcheck", "copy", "slo", "dlo")},
             "cache": {
@@ -146,6 +161,13 @@ class Swift:
             "s3api": {"location": "us-east-1", "min_segment_size": "1"},
             "tempauth": {f"user_{ACCOUNT}_{LOGIN}": f"{KEY} .admin"},
         }
+        if self._login:
+            more["authtoken"] = {
+                "use": "egg:keystonemiddleware#auth_token",
+                "delay_auth_decision": "true",
+                **self._login,
+            }
+            more["keystoneauth"] = {"operator_roles": "admin", "reseller_prefix": PREFIX}
         configs.write(
             etc / "proxy.conf",
             {
