@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import uuid
@@ -29,10 +30,11 @@ from glancesync.interfaces import (
     Target,
     Transport,
 )
-from glancesync.model import Image, Replica, Snooze, Task
-from glancesync.pacing import Pacing
+from glancesync.model import Image, Priority, Replica, Snooze, Task
+from glancesync.pacing import CrowdedError, Pacing, StoreUse
 from glancesync.planner import Action, Op
 from glancesync.retry import snooze_delay
+from glancesync.sources import Candidate, candidates
 from glancesync.states import DeleteMode, ReplicaState, TaskKind
 from glancesync.verification import Verification
 
@@ -52,6 +54,8 @@ class Settings:
     schemes: ends.Schemes = dataclasses.field(default_factory=dict)  # how stores are reached
     leavers: Mapping[str, Leaver] = dataclasses.field(default_factory=dict)
     preserve: Sequence[str] = ()
+    source_transfers: int = 4  # regions that copy from one at a time, unless it says otherwise
+    source_patience: float = 600.0  # how long a copy counts for that
     poll: float = 2.0  # first look at something that takes its time
     poll_cap: float = 60.0
     stuck: float = 3600.0
@@ -186,52 +190,139 @@ class Acting:
 
     def _transfer(self, home: Image) -> Snooze | None:
         """Bring the bytes by the first transport that fits; by the next if that one can't."""
-        source = self._services(self._services.home)
         transports, schemes = self._settings.transports, self._settings.schemes
+        source = self._services(self._services.home)
+        ways = ends.ways(transports, schemes, home, source, self._service, self._replica_id)
         passed: list[str] = []
-        fitting = False
-        begun = self.replica.state is ReplicaState.COPYING and self.replica.transport
-        for route in ends.ways(transports, schemes, home, source, self._service, self._replica_id):
-            name = route.transport.name
+        for route in ways.routes:
             if route.unfit is not None:
-                passed.append(f"{name}: {route.unfit}")
+                passed.append(f"{route.transport.name}: {route.unfit}")
                 continue
-            fitting = True
-            try:
-                if begun == name and route.transport.capabilities.asynchronous:
-                    raise WayBlocked(self._task.region, "it failed there")
-                return self._move(home, source, route)
-            except WayBlocked as error:
-                passed.append(f"{name}: {error.message}")
-                note = self._note("blocked", passed[-1])
-                self._queue.commit(self._task, Changes(notes=(note,)))
+            rounds = self._rounds(route.transport)
+            if not rounds:
+                passed.append(self._blocked(route.transport, "it failed there"))
+            for found in rounds:
+                try:
+                    return self._move(home, ways, route, found)
+                except CrowdedError as error:
+                    self._record(state=ReplicaState.PENDING)
+                    return self._wait(str(error))
+                except RegionError as error:
+                    if self._from_home and not isinstance(error, WayBlocked):
+                        raise
+                    passed.append(self._blocked(route.transport, error.message))
+                    if self._from_home:
+                        break
+                    if isinstance(error, Corrupt):
+                        self._doubt(error.region)
         said = "; ".join(passed)
-        if fitting:
+        if any(route.unfit is None for route in ways.routes):
             raise Transient(self._task.region, f"no transport could bring the bytes: {said}")
         raise Refused(self._task.region, f"no transport fits: {said}")
 
-    def _move(self, home: Image, service: ImageService, route: Route) -> Snooze | None:
+    def _rounds(self, transport: Transport) -> Sequence[tuple[Candidate, ...]]:
+        """From where a transport is tried: the best that has the image; if that fails, home."""
+        found = candidates(
+            self._task.region,
+            self._replicas.regions(),
+            self._replicas.replicas_of(self._task.image_id),
+            self._settings.source_transfers,
+        )
+        home = tuple(one for one in found if one.home)
+        begun = self.replica.state is ReplicaState.COPYING
+        if (
+            begun
+            and transport.capabilities.asynchronous
+            and transport.name == self.replica.transport
+        ):
+            return () if self._from_home else (home,)  # it was begun, and failed
+        return (found, home) if transport.capabilities.direct else (home,)
+
+    @property
+    def _from_home(self) -> bool:
+        return self.replica.source in (None, self._services.home)
+
+    def _blocked(self, transport: Transport, said: str) -> str:
+        said = f"{transport.name}: {said}"
+        if not self._from_home:
+            said += f" (from {self.replica.source})"
+        self._queue.commit(self._task, Changes(notes=(self._note("blocked", said),)))
+        return said
+
+    def _doubt(self, region: str) -> None:
+        """Have a region's bytes looked at that were wrong when they were copied from there."""
+        ask = Ask(TaskKind.REPLICA, self._task.image_id, region, Priority.AUDIT, verify=True)
+        self._queue.commit(self._task, Changes(asks=(ask,)))
+
+    def _wait(self, reason: str) -> Snooze:
+        delay = snooze_delay(self._waited, self._settings.poll, self._settings.poll_cap)
+        return Snooze(delay, reason)
+
+    @property
+    def _room(self) -> str:
+        """The reason to wait that ends when another region has the image."""
+        return f"waits for a region that image {self._task.image_id} can be copied from"
+
+    def _move(
+        self, home: Image, ways: ends.Ways, route: Route, found: Sequence[Candidate]
+    ) -> Snooze | None:
         transport = route.transport
         if self._begun != transport.name:  # which finds by itself what it has left
             self._clear_leftovers()
         self._begun = None
-        self._record(
-            self._note("transfer", f"{home.size} bytes by {transport.name}"),
+        service, image = self._services(self._services.home), home
+        copying = dataclasses.replace(
+            self.replica,
             state=ReplicaState.COPYING,
             transport=transport.name,
+            source=service.region,
+            copying_since=None,
             bytes_done=0,
             bytes_total=home.size,
         )
-        stores = {
-            f"{region} {place.scheme.name} {place.scheme.store}": place.scheme.bandwidth
-            for region, place in ((service.region, route.source), (self._task.region, route.target))
-            if place is not None and place.scheme.bandwidth is not None
-        }
-        regions = (service.region, self._task.region)
-        with self._settings.pacing.flow(transport.name, regions, stores) as pace:
-            source = Source(home, service, route.source)
+        if transport.capabilities.direct:
+            patience = self._settings.source_patience
+            reserved = self._queue.reserve(self._task, copying, found, patience)
+            if reserved is None:
+                return self._wait(self._room)
+            self.replica = copying = reserved
+            if not self._from_home:
+                service, image, route = self._relay(home, ways, transport)
+        with self._flow(home, transport, service.region, route) as pace:
+            said = f"{home.size} bytes by {transport.name} from {service.region}"
+            self._record(self._note("transfer", said), **vars(copying))
+            source = Source(image, service, route.source, relayed=not self._from_home)
             target = dataclasses.replace(self._target(home), place=route.target, pace=pace)
             return self._bring(transport, source, target)
+
+    def _relay(
+        self, home: Image, ways: ends.Ways, transport: Transport
+    ) -> tuple[ImageService, Image, Route]:
+        """Another region that has the image: its Glance, the image there, the way from there."""
+        region = self.replica.source or ""
+        replica = self._replicas.replica(self._task.image_id, region)
+        service = self._services(region)
+        image = dataclasses.replace(home, id=(replica and replica.replica_id) or home.id)
+        route = ways.relayed(transport, image, service)
+        if route.unfit is not None:
+            raise WayBlocked(region, route.unfit)
+        return service, image, route
+
+    def _flow(
+        self, home: Image, transport: Transport, source: str, route: Route
+    ) -> contextlib.AbstractContextManager[Callable[[], int | None]]:
+        ends_of_it = ((source, route.source), (self._task.region, route.target))
+        stores = [
+            StoreUse(
+                f"{region} {place.scheme.name} {place.scheme.store}".strip(),
+                place.scheme.bandwidth,
+                place.scheme.max_parallel,
+            )
+            for region, place in ends_of_it
+            if place is not None
+        ]
+        regions = (source, self._task.region)
+        return self._settings.pacing.flow(home.id, transport.name, regions, stores)
 
     def _bring(self, transport: Transport, source: Source, target: Target) -> Snooze | None:
         if transport.capabilities.asynchronous:

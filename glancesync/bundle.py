@@ -73,7 +73,7 @@ class Bundle:
             self._expected += 1
 
     def transfer(self, transport: Transport, source: Source, target: Target) -> None:
-        """Bring the bytes to ``target``, together with others that are ready to.
+        """Bring the bytes to ``target``; if the transport can, together with others that are ready.
 
         The task that calls it then counts as having left.
 
@@ -82,14 +82,15 @@ class Bundle:
         seat = _Seat(target)
         with self._changed:
             self._expected -= 1
-            meeting = self._meeting
+            fan_out = transport.capabilities.fan_out
+            meeting = self._meeting if fan_out else None
             leading = meeting is None or meeting.begun or meeting.transport is not transport
-            if leading:
-                meeting = self._meeting = _Meeting(transport)
-            assert meeting is not None  # noqa: S101 - for the type checker
+            if meeting is None or leading:
+                meeting = _Meeting(transport)
             meeting.seats.append(seat)
             self._changed.notify_all()
-            if leading:
+            if leading and fan_out:
+                self._meeting = meeting
                 self._wait_for_others()
                 meeting.begun = True
         if leading:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from glancesync.interfaces import Capabilities, Transport
 from glancesync.model import Image
@@ -34,14 +34,8 @@ class Route:
     target: Place | None = None
 
 
-def routes(
-    transports: Iterable[Transport], image: Image, source: End, target: End
-) -> tuple[Route, ...]:
-    """All transports, in their order, each with its places or with why it does not fit."""
-    return tuple(_route(transport, image, source, target) for transport in transports)
-
-
-def _route(transport: Transport, image: Image, source: End, target: End) -> Route:
+def route(transport: Transport, image: Image, source: End, target: End) -> Route:
+    """A transport with its places, or with why it does not fit."""
     needs = transport.capabilities
     why = _unfit(needs, image, target)
     if why is not None:

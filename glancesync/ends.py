@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
-from glancesync.choice import End, Route, routes
+from glancesync.choice import End, Route, route
 from glancesync.errors import Refused
 from glancesync.interfaces import ImageService, Transport
 from glancesync.model import Image
@@ -16,6 +17,23 @@ Schemes = Mapping[str, Sequence[Scheme]]
 _UNWRITTEN = "glance_store.yaml says nothing of its stores"
 
 
+@dataclasses.dataclass(frozen=True)
+class Ways:
+    """All transports in their order, each with its places or with why it does not fit."""
+
+    routes: tuple[Route, ...]
+    schemes: Schemes
+    target: End
+
+    def relayed(self, transport: Transport, image: Image, source: ImageService) -> Route:
+        """The same transport from another region, where the image is ``image``.
+
+        :raises RegionError: that region does not answer
+        """
+        start = source_end([transport], self.schemes, image, source)
+        return route(transport, image, start, self.target)
+
+
 def ways(
     transports: Sequence[Transport],
     schemes: Schemes,
@@ -23,17 +41,16 @@ def ways(
     source: ImageService,
     target: ImageService,
     target_id: str,
-) -> tuple[Route, ...]:
-    """The routes of ``image`` from ``source`` to the image ``target_id`` of ``target``.
+) -> Ways:
+    """The ways of ``image`` from ``source`` to the image ``target_id`` of ``target``.
 
     The regions are only asked what one of the transports needs to know.
 
     :raises RegionError: one does not answer
     """
     start = source_end(transports, schemes, image, source)
-    return routes(
-        transports, image, start, target_end(transports, schemes, target_id, target, start)
-    )
+    end = target_end(transports, schemes, target_id, target, start)
+    return Ways(tuple(route(one, image, start, end) for one in transports), schemes, end)
 
 
 def source_end(

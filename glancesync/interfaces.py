@@ -31,6 +31,7 @@ from glancesync.model import (
 )
 from glancesync.planner import Op
 from glancesync.schemes import Location, Place, StoreInfo
+from glancesync.sources import Candidate
 from glancesync.states import FindingKind, TaskKind
 
 
@@ -130,6 +131,20 @@ class Queue(Protocol):
 
         A task that was asked for again since it was claimed is due at once instead of done.
         LeaseLost: it is no longer the caller's, nothing was written.
+        """
+
+    def reserve(
+        self,
+        task: Task,
+        replica: Replica,
+        candidates: Sequence[Candidate],
+        patience: float,
+    ) -> Replica | None:
+        """Write that a replica is being copied, from the best of ``candidates`` that has room.
+
+        The record as it is now; None: none has room, nothing was written. A replica takes room from
+        then on until it is written to be in another state, and for ``patience`` seconds at most.
+        LeaseLost: as of :meth:`commit`.
         """
 
     def release(self, tasks: Iterable[Task]) -> None:
@@ -373,6 +388,7 @@ class Capabilities:
     here: bool = False  # what it reads and writes must be directories of this host
     same_store: bool = False  # both ends must be one and the same store
     tidies: bool = False  # it is a :class:`Leaver`, too
+    direct: bool = False  # the bytes can go straight from end to end, not by way of this host
 
 
 @dataclasses.dataclass(frozen=True)
@@ -396,11 +412,16 @@ class Target:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """The other end; ``place`` is where the bytes are, for a transport that reads from stores."""
+    """The other end; ``place`` is where the bytes are, for a transport that reads from stores.
+
+    ``image`` has the id that it has there. If it is ``relayed``, the region is not home: bytes that
+    can't go straight from it to the target are not worth the detour.
+    """
 
     image: Image
     service: ImageService
     place: Place | None = None
+    relayed: bool = False
 
 
 class Transport(Protocol):

@@ -176,6 +176,8 @@ class Replica:
     observed_generation: int = 0
     baseline: str | None = None  # fingerprint of what we last observed
     transport: str | None = None
+    source: str | None = None  # the region that the bytes come from, or came from
+    copying_since: float | None = None  # while it takes room there; see :mod:`glancesync.sources`
     bytes_done: int = 0
     bytes_total: int | None = None
     refused: Mapping[str, str] = dataclasses.field(default_factory=dict)  # what -> why
@@ -248,7 +250,7 @@ class Region:
     enabled: bool = True
     maintenance: bool = False
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    limits: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # tasks, bandwidth
+    limits: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # tasks, sources, bandwidth
     delete_mode: DeleteMode | None = None  # overrides the option delete_mode
     seen_at: float | None = None
     last_error: str | None = None

@@ -32,9 +32,28 @@ class Limits:
     transports: Mapping[str, Timetable] = dataclasses.field(default_factory=dict)
 
 
+@dataclasses.dataclass(frozen=True)
+class StoreUse:
+    """A store that a transfer reads from or writes to, and its limits.
+
+    ``bandwidth``: bytes per second. ``at_once``: images that may be copied from or to it at a
+    time.
+    """
+
+    name: str
+    bandwidth: int | None = None
+    at_once: int | None = None
+
+
+class CrowdedError(Exception):
+    """As many images as may be are being copied from or to a store."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Flow:
     keys: frozenset[Key]
+    image_id: str
+    stores: frozenset[str]
 
 
 class Pacing:
@@ -60,6 +79,7 @@ class Pacing:
         self._flows: set[_Flow] = set()
         self._stores: dict[Key, float] = {}
         self._now: dict[Key, float] = {}
+        self._parts = 1
         self._looked_at = -math.inf
 
     def use(self, limits: Limits) -> None:
@@ -69,33 +89,50 @@ class Pacing:
 
     @contextlib.contextmanager
     def flow(
-        self, transport: str, regions: Iterable[str], stores: Mapping[str, int]
+        self, image_id: str, transport: str, regions: Iterable[str], stores: Iterable[StoreUse]
     ) -> Iterator[Callable[[], int | None]]:
         """A transfer, while it lasts: what it may take at this moment, in bytes per second.
 
         :param regions: between which bytes move
-        :param stores: name -> bytes per second, of stores that have a limit of their own
+        :raises CrowdedError: one of the stores has no room for it
         """
+        uses = {use.name: use for use in stores}
         keys = {EVERYTHING, ("transport", transport)}
-        keys |= {("region", name) for name in regions} | {("store", name) for name in stores}
-        flow = _Flow(frozenset(keys))
+        keys |= {("region", name) for name in regions} | {("store", name) for name in uses}
+        flow = _Flow(frozenset(keys), image_id, frozenset(uses))
+        self._keep_up()
         with self._lock:
+            for use in uses.values():
+                self._check(use, image_id)
             self._flows.add(flow)
-            self._stores |= {("store", name): float(limit) for name, limit in stores.items()}
+            self._stores |= {
+                ("store", use.name): float(use.bandwidth) for use in uses.values() if use.bandwidth
+            }
         try:
             yield lambda: self._share(flow)
         finally:
             with self._lock:
                 self._flows.discard(flow)
 
+    def _check(self, use: StoreUse, image_id: str) -> None:
+        if use.at_once is None:
+            return
+        images = {flow.image_id for flow in self._flows if use.name in flow.stores} - {image_id}
+        most = max(1, use.at_once // self._parts)
+        if len(images) >= most:
+            raise CrowdedError(f"{use.name}: {most} images are copied from or to it, the most")
+
     def _share(self, flow: _Flow) -> int | None:
-        if self._clock.monotonic() - self._looked_at > _FRESH:
-            self._look()
+        self._keep_up()
         with self._lock:
             flows = {one: one.keys for one in self._flows}
             limits = self._stores | self._now
         share = shares(flows, limits).get(flow)
         return None if share is None else max(1, int(share))
+
+    def _keep_up(self) -> None:
+        if self._clock.monotonic() - self._looked_at > _FRESH:
+            self._look()
 
     def _look(self) -> None:
         """See what the limits are now; while the journal is away, they stay."""
@@ -109,6 +146,8 @@ class Pacing:
             for region in self._regions():
                 if said := region.limits.get("bandwidth"):
                     timetables["region", region.name] = Timetable.parse(str(said))
-            nodes, minute = max(1, self._nodes()), self._minute()
+            self._parts, minute = max(1, self._nodes()), self._minute()
             found = {key: one.at(minute) for key, one in timetables.items()}
-            self._now = {key: limit / nodes for key, limit in found.items() if limit is not None}
+            self._now = {
+                key: limit / self._parts for key, limit in found.items() if limit is not None
+            }

@@ -221,6 +221,7 @@ class Replication(Acting):
             kept={k: v for k, v in self.replica.kept.items() if k in self._refused},
             last_error=self._standing(desired, observed),
             expires_at=None,
+            copying_since=None,
         )
         if observed is not None and self.replica.state is ReplicaState.DELETED:
             replica = dataclasses.replace(replica, made=False)  # ours was deleted
@@ -237,7 +238,8 @@ class Replication(Acting):
         counts = self.counts
         if self._done and self._task.priority >= Priority.AUDIT:
             counts += (Count(Counter.REPAIRED, self._task.region),)
-        return Changes(replica=replica, notes=notes, counts=counts), Done(said)
+        hurry = self._room if self.replica.copying_since else None
+        return Changes(replica=replica, notes=notes, counts=counts, hurry=hurry), Done(said)
 
     def _standing(self, desired: Image | None, observed: Image | None) -> str | None:
         """What is to be said about a replica that needs no more work."""

@@ -47,4 +47,5 @@ class Routing:
         replica = self._replicas.replica(image_id, region)
         target_id = (replica and replica.replica_id) or image_id
         home, target = services(services.home), services(region)
-        return ways(self._transports, self._schemes, image, home, target, target_id)
+        found = ways(self._transports, self._schemes, image, home, target, target_id)
+        return found.routes

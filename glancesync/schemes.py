@@ -53,7 +53,7 @@ class Scheme:
     type: ClassVar[str] = ""
 
     store: str = ""  # the store's id in Glance; "": the only one of its type
-    max_parallel: int | None = None  # transfers that may read from it, or write to it, at a time
+    max_parallel: int | None = None  # images that are copied from it, or to it, at a time
     bandwidth: int | None = None  # bytes per second, all its transfers together
     cost: int = 0  # of reading from it, beside others that hold the same
 

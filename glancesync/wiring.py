@@ -218,6 +218,8 @@ def executor(
         schemes=schemes(conf),
         leavers=leavers(transfer_settings(conf)),
         preserve=conf.preserve_properties,
+        source_transfers=conf.source_transfers,
+        source_patience=conf.source_patience,
         poll=conf.import_poll_interval,
         stuck=conf.stuck_timeout,
         delete_mode=DeleteMode(conf.delete_mode),

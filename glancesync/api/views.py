@@ -42,6 +42,7 @@ def replica(view: ReplicaView) -> dict[str, Any]:
         "desired_generation": view.desired_generation,
         "observed_generation": own.observed_generation,
         "transport": own.transport,
+        "source": own.source,
         "bytes_done": own.bytes_done,
         "bytes_total": own.bytes_total,
         "refused": dict(own.refused),

@@ -67,6 +67,24 @@ OPTIONS = [
         default=[],
         help="The same for one transport, as in 'upload: 50M'; may be given more than once.",
     ),
+    cfg.IntOpt(
+        "source_transfers",
+        mutable=True,
+        default=4,
+        min=1,
+        help="Regions that may copy from one region at a time, by a transport whose bytes go "
+        "straight from region to region (rsync, scp, pull). Regions that have an image serve it to "
+        "the next: the nearest by their labels 'place', home last. Regions may have limits of "
+        "their own.",
+    ),
+    cfg.FloatOpt(
+        "source_patience",
+        mutable=True,
+        default=600,
+        min=1,
+        help="Seconds for which such a copy counts: a slow one does not keep others waiting for "
+        "longer.",
+    ),
     cfg.FloatOpt(
         "scp_copy_timeout",
         mutable=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -42,6 +43,7 @@ from glancesync.model import (
     Step,
     Task,
 )
+from glancesync.sources import Candidate, choose
 from glancesync.states import ENDING, OPEN, FindingKind, TaskKind
 
 _CANCELLED = "cancelled by hand"
@@ -147,6 +149,26 @@ class Journal:
             tallies.add(connection, tallies.of_end(task, changes, outcome, row.waited))
         if changes.asks or outcome is not None:
             self._wake()
+
+    @retried
+    def reserve(
+        self,
+        task: Task,
+        replica: Replica,
+        candidates: Sequence[Candidate],
+        patience: float,
+    ) -> Replica | None:
+        with self.database.write() as connection:
+            queue.fence(connection, task)
+            busy = replicas.served(
+                connection, [one.region for one in candidates], replica, patience
+            )
+            source = choose(candidates, busy)
+            if source is None:
+                return None
+            replicas.save(connection, dataclasses.replace(replica, source=source))
+            replicas.take_room(connection, replica)
+            return replicas.get(connection, replica.image_id, replica.region)
 
     @retried
     def release(self, tasks: Iterable[Task]) -> None:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from glancesync.journal import rows
 from glancesync.journal.database import now
 from glancesync.journal.schema import image as i
+from glancesync.journal.schema import region as g
 from glancesync.journal.schema import replica as r
 from glancesync.model import ImageRecord, Replica
 from glancesync.states import BEHIND, ENDED, SETTLED, ReplicaState, check_move
@@ -83,6 +84,39 @@ def save(connection: sa.Connection, replica: Replica) -> None:
         sa.update(r)
         .where(r.c.image_id == replica.image_id, r.c.region == replica.region)
         .values(values)
+    )
+
+
+def served(
+    connection: sa.Connection, sources: Collection[str], but: Replica, patience: float
+) -> dict[str, int]:
+    """How many replicas are being copied from each of ``sources``, besides ``but``.
+
+    The regions stay locked: nobody else finds the same room before the caller has taken it.
+    """
+    names = sorted(sources)
+    connection.execute(
+        sa.select(g.c.name).where(g.c.name.in_(names)).order_by(g.c.name).with_for_update()
+    )
+    found = connection.execute(
+        sa.select(r.c.source, sa.func.count())
+        .where(
+            r.c.source.in_(names),
+            r.c.copying_since > now() - patience,
+            r.c.state == ReplicaState.COPYING.value,
+            sa.or_(r.c.image_id != but.image_id, r.c.region != but.region),
+        )
+        .group_by(r.c.source)
+    )
+    return {row[0]: row[1] for row in found}
+
+
+def take_room(connection: sa.Connection, replica: Replica) -> None:
+    """It is copied from its source from now on."""
+    connection.execute(
+        sa.update(r)
+        .where(r.c.image_id == replica.image_id, r.c.region == replica.region)
+        .values(copying_since=now())
     )
 
 

@@ -115,6 +115,8 @@ replica = _table(
     sa.Column("observed_generation", sa.Integer, nullable=False),
     sa.Column("baseline", sa.String(64)),
     sa.Column("transport", sa.String(32)),
+    sa.Column("source", Name),
+    sa.Column("copying_since", Time),
     sa.Column("bytes_done", sa.BigInteger, nullable=False),
     sa.Column("bytes_total", sa.BigInteger),
     sa.Column("refused", Text, nullable=False),
@@ -128,6 +130,7 @@ replica = _table(
     sa.CheckConstraint(_in("state", ReplicaState), name="state"),
     sa.CheckConstraint("made = false OR replica_id IS NOT NULL", name="made_has_id"),
     sa.Index("ix_replica_region_state", "region", "state"),
+    sa.Index("ix_replica_source_copying_since", "source", "copying_since"),
 )
 
 task = _table(

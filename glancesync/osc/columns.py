@@ -153,7 +153,7 @@ class Replicas(FormattableColumn[list[Json]]):
 
 
 _REPLICA_HEADERS = (
-    "region", "state", "generation", "size", "copied", "transport", "attempt", "next try",
+    "region", "state", "generation", "size", "copied", "transport", "from", "attempt", "next try",
     "synced", "verified", "id there",
 )  # fmt: skip
 
@@ -168,6 +168,7 @@ def _replica_row(one: Json) -> list[str]:
         Size(one["bytes_total"]).human_readable() if not ended else "",
         percent(one) if not ended else "",
         one["transport"] or "",
+        one["source"] or "",
         str(one["attempt"] or ""),
         _next_try(one["next_try_at"]),
         Moment(one["synced_at"]).human_readable() if not ended else "",

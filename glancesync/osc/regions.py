@@ -75,6 +75,16 @@ class SetRegion(commands.ShowOne):
         limit.add_argument(
             "--no-limit-tasks", action="store_true", help="Go back to the server's own limit"
         )
+        sources = parser.add_mutually_exclusive_group()
+        sources.add_argument(
+            "--limit-sources",
+            metavar="<n>",
+            type=int,
+            help="Let at most so many regions copy from the region at a time",
+        )
+        sources.add_argument(
+            "--no-limit-sources", action="store_true", help="Go back to the server's own limit"
+        )
         bandwidth = parser.add_mutually_exclusive_group()
         bandwidth.add_argument(
             "--limit-bandwidth",
@@ -126,7 +136,7 @@ def _changes(region: Json, wanted: argparse.Namespace) -> Json:
     if wanted.maintenance is not None:
         changes["maintenance"] = wanted.maintenance
     limits = dict(region["limits"])
-    for name in ("tasks", "bandwidth"):
+    for name in ("tasks", "sources", "bandwidth"):
         if getattr(wanted, f"no_limit_{name}"):
             limits.pop(name, None)
         elif (limit := getattr(wanted, f"limit_{name}")) is not None:
@@ -149,6 +159,7 @@ def _fields(region: Json) -> Json:
         "maintenance": region["maintenance"],
         "in_catalog": region["present"],
         "task_limit": Maybe(region["limits"].get("tasks")),
+        "source_limit": Maybe(region["limits"].get("sources")),
         "bandwidth_limit": Maybe(region["limits"].get("bandwidth")),
         "delete_mode": Maybe(region["delete_mode"]),
         "labels": Pairs(region["labels"]),

@@ -58,6 +58,7 @@ class Delivery:
         self.source = Host(source, folder, self.patience)
         self.target = Host(target, folder, self.patience)
         self.same = source.machine == target.machine
+        self.straight: bool = order["straight"]  # not by way of this host
         self.path, self.final = source.path, target.path
         parent, _, last = self.final.rpartition("/")
         self.partial = f"{parent}/.{last}.partial"
@@ -209,7 +210,7 @@ class Delivery:
                 self._rsync_there(there, holes, follower)
             else:
                 self._send(follower)
-        elif rsync:
+        elif rsync or self.straight:
             raise Trouble(
                 "source", f"{self.source.name} does not let itself into {self.target.name}"
             )

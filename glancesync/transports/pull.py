@@ -1,4 +1,4 @@
-"""``pull``: the region's own Glance downloads the image from home (``glance-download``).
+"""``pull``: the region's own Glance downloads the image from another (``glance-download``).
 
 Nothing passes through this host. Both regions must trust the same Keystone. Glance stages the
 whole image and compares only its size, so the hash is compared by us afterwards.
@@ -18,7 +18,10 @@ class Pull:
 
     name = "pull"
     capabilities = Capabilities(
-        needs_import_method="glance-download", needs_formats=True, asynchronous=True
+        needs_import_method="glance-download",
+        needs_formats=True,
+        asynchronous=True,
+        direct=True,
     )
 
     def __init__(self, settings: TransferSettings) -> None:

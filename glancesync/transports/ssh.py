@@ -23,6 +23,7 @@ class _Ssh:
     name = ""
     capabilities = Capabilities(
         needs_formats=True,
+        direct=True,
         reads=frozenset({Filesystem.name}),
         writes=frozenset({Filesystem.name}),
     )
@@ -124,6 +125,7 @@ class _Ssh:
             "hash_value": expected,
             "stall": self._settings.stall,
             "timeout": self._settings.copy,
+            "straight": source.relayed,
             "remove": "",
         }
 

@@ -23,6 +23,7 @@ LAYERS: dict[str, set[str]] = {
         "bandwidth",
         "choice",
         "placing",
+        "sources",
         "farewell",
     },
     "adapters": {"journal", "regions", "stores", "transports"},

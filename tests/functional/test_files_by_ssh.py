@@ -3,7 +3,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
@@ -13,7 +13,7 @@ from tests.functional.reconfigured import sync_with
 from tests.functional.test_cli import Cli
 from tests.functional.test_files import files, history, ways
 from tests.functional.wait import until
-from tests.sshd import Host
+from tests.sshd import Host, Hosts, lets_itself_in
 
 SIZE = 3_000_017
 
@@ -31,9 +31,16 @@ def cli(cloud: Cloud) -> Cli:
 
 
 @contextlib.contextmanager
-def stores(estate: Estate, transports: str, hosts: dict[str, Host], **more: str) -> Iterator[None]:
+def stores(
+    estate: Estate,
+    transports: str,
+    hosts: dict[str, Host],
+    options: Mapping[str, str] | None = None,
+    **more: str,
+) -> Iterator[None]:
     """The stores of these regions are on these hosts, those of others here.
 
+    :param options: of glance-sync
     :param more: parameters that all hosts have instead of their own
     """
     path = estate.cloud.sync_config.with_name("hosts.yaml")
@@ -54,7 +61,8 @@ def stores(estate: Estate, transports: str, hosts: dict[str, Host], **more: str)
         scheme = {"name": "filesystem", "parameters": parameters}
         glances.append({"name": name, "schemes": [scheme]})
     path.write_text(json.dumps({"glances": glances}))
-    with sync_with(estate, transports=transports, glance_store_cfg_file=str(path)):
+    options = {"transports": transports, "glance_store_cfg_file": str(path), **(options or {})}
+    with sync_with(estate, **options):
         yield
 
 
@@ -104,3 +112,31 @@ def test_a_host_with_another_key_is_left_alone(
         said = [one["Detail"] for one in blocked if one["Region"] == region]
         assert len(said) == 2
         assert all("is not the one that is known" in one for one in said)
+
+
+@pytest.mark.parametrize("way", ["rsync", "scp"])
+def test_a_region_serves_the_next_host_to_host_or_home_does(
+    way: str, estate: Estate, cli: Cli, hosts: Hosts
+) -> None:
+    """Home's store is here, so what it serves comes from here; the rest does not pass by."""
+    pair = (hosts.start(), hosts.start())
+    with stores(
+        estate, way, dict(zip(estate.others, pair, strict=True)), {"source_transfers": "1"}
+    ):
+        for trust in (False, True):
+            if trust:
+                lets_itself_in(*pair)
+                lets_itself_in(*reversed(pair))
+            content = random_bytes(SIZE)
+            image = estate.create(content)
+            estate.follows(image)
+            sources = sorted(
+                str(estate.reaches(image, name, "in_sync")["source"]) for name in estate.others
+            )
+            relays = [name for name in sources if name != estate.cloud.home]
+            assert len(relays) == trust, sources
+            for region in estate.others:
+                assert sha512(estate.bytes_of(region, image)) == sha512(content)
+            blocked = [one["Detail"] for one in history(cli, image) if one["What"] == "blocked"]
+            assert len(blocked) == (not trust), blocked
+            assert all("does not let itself into" in one for one in blocked)

@@ -46,6 +46,25 @@ def test_pull_has_the_regions_import_the_image(estate: Estate) -> None:
         assert estate.bytes_of("RegionTwo", image) == data
 
 
+def test_a_region_that_has_the_image_serves_it_to_the_next(estate: Estate) -> None:
+    """By the regions' own records, and by home's access log."""
+    data = random_bytes(5_000_000)
+    with sync_with(estate, transports="pull", source_transfers="1"):
+        image = estate.create(data)
+        estate.follows(image)
+        replicas = [estate.reaches(image, name, "in_sync") for name in ("RegionTwo", "RegionThree")]
+        (first,) = [one for one in replicas if one["source"] == "RegionOne"]
+        (second,) = [one for one in replicas if one is not first]
+        assert second["source"] == first["region"]
+        for one in replicas:
+            assert estate.bytes_of(one["region"], image) == data
+        events = estate.sync("GET", f"/v1/images/{image}/events")[1]["events"]
+        said = [event["detail"] for event in events if event["what"] == "transfer"]
+        assert sorted(said) == sorted(
+            f"5000000 bytes by pull from {one['source']}" for one in replicas
+        )
+
+
 def test_a_region_that_protects_a_property(estate: Estate, tmp_path: Path) -> None:
     """It is told which property and why; the rest of the image is there."""
     rules = tmp_path / "protections.conf"

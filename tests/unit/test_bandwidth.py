@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Timetables and fair shares, and the pacing that puts them together."""
 
+import contextlib
 import math
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from glancesync.bandwidth import Timetable, shares
 from glancesync.errors import JournalUnavailable
 from glancesync.model import Region
-from glancesync.pacing import Limits, Pacing
+from glancesync.pacing import CrowdedError, Limits, Pacing, StoreUse
 
 M = 1024 * 1024
 
@@ -162,18 +163,18 @@ def bench() -> Bench:
 
 
 def test_without_limits_nothing_is_held_back(bench: Bench) -> None:
-    with bench.pacing.flow("upload", ["home", "two"], {}) as pace:
+    with bench.pacing.flow("i", "upload", ["home", "two"], ()) as pace:
         assert pace() is None
 
 
 def test_a_regions_limit_is_seen_while_it_runs_and_shared(bench: Bench) -> None:
-    with bench.pacing.flow("upload", ["home", "two"], {}) as pace:
+    with bench.pacing.flow("i", "upload", ["home", "two"], ()) as pace:
         assert pace() is None
         bench.limit("two", "10M")
         assert pace() == 10 * M
         with (
-            bench.pacing.flow("scp", ["home", "two"], {}) as second,
-            bench.pacing.flow("scp", ["home", "three"], {}) as third,
+            bench.pacing.flow("i", "scp", ["home", "two"], ()) as second,
+            bench.pacing.flow("i", "scp", ["home", "three"], ()) as third,
         ):
             assert (pace(), second(), third()) == (5 * M, 5 * M, None)
         assert pace() == 10 * M
@@ -184,16 +185,16 @@ def test_a_regions_limit_is_seen_while_it_runs_and_shared(bench: Bench) -> None:
 def test_homes_limit_is_on_all_that_leaves_it(bench: Bench) -> None:
     bench.limit("home", "9M")
     with (
-        bench.pacing.flow("upload", ["home", "two"], {}) as one,
-        bench.pacing.flow("upload", ["home", "three"], {}) as two,
-        bench.pacing.flow("upload", ["home", "four"], {}) as three,
+        bench.pacing.flow("i", "upload", ["home", "two"], ()) as one,
+        bench.pacing.flow("i", "upload", ["home", "three"], ()) as two,
+        bench.pacing.flow("i", "upload", ["home", "four"], ()) as three,
     ):
         assert (one(), two(), three()) == (3 * M, 3 * M, 3 * M)
 
 
 def test_the_time_of_day(bench: Bench) -> None:
     bench.limit("two", "08:00-18:00 1M, else 4M")
-    with bench.pacing.flow("upload", ["home", "two"], {}) as pace:
+    with bench.pacing.flow("i", "upload", ["home", "two"], ()) as pace:
         assert pace() == 4 * M
         bench.minute = 8 * 60
         bench.clock.now += 3
@@ -203,11 +204,11 @@ def test_the_time_of_day(bench: Bench) -> None:
 def test_limits_of_everything_transports_and_stores(bench: Bench) -> None:
     bench.pacing.use(Limits(Timetable.parse("10M"), {"scp": Timetable.parse("2M")}))
     with (
-        bench.pacing.flow("scp", ["home", "two"], {}) as slow,
-        bench.pacing.flow("upload", ["home", "two"], {}) as rest,
+        bench.pacing.flow("i", "scp", ["home", "two"], ()) as slow,
+        bench.pacing.flow("i", "upload", ["home", "two"], ()) as rest,
     ):
         assert (slow(), rest()) == (2 * M, 8 * M)
-        with bench.pacing.flow("rbd", ["home", "two"], {"two rbd": M}) as small:
+        with bench.pacing.flow("i", "rbd", ["home", "two"], [StoreUse("two rbd", M)]) as small:
             assert (slow(), rest(), small()) == (2 * M, 7 * M, M)
         bench.pacing.use(Limits())
         assert (slow(), rest()) == (None, None)
@@ -216,14 +217,38 @@ def test_limits_of_everything_transports_and_stores(bench: Bench) -> None:
 def test_each_node_takes_its_part(bench: Bench) -> None:
     bench.nodes = 4
     bench.limit("two", "8M")
-    with bench.pacing.flow("upload", ["home", "two"], {}) as pace:
+    with bench.pacing.flow("i", "upload", ["home", "two"], ()) as pace:
         assert pace() == 2 * M
 
 
 def test_while_the_journal_is_away_the_limits_stay(bench: Bench) -> None:
     bench.limit("two", "8M")
-    with bench.pacing.flow("upload", ["home", "two"], {}) as pace:
+    with bench.pacing.flow("i", "upload", ["home", "two"], ()) as pace:
         assert pace() == 8 * M
         bench.away = True
         bench.limit("two", "1M")
         assert pace() == 8 * M
+
+
+def test_a_store_takes_so_many_images_at_a_time(bench: Bench) -> None:
+    pool = [StoreUse("two rbd", at_once=2)]
+    with contextlib.ExitStack() as stack:
+        for image in ("i", "j", "i"):  # regions that get the same image share its reading
+            stack.enter_context(bench.pacing.flow(image, "rbd", ["home", "two"], pool))
+        with (
+            pytest.raises(CrowdedError, match="two rbd: 2 images"),
+            bench.pacing.flow("k", "rbd", ["home", "two"], pool),
+        ):
+            pass
+        with bench.pacing.flow("k", "rbd", ["home", "three"], [StoreUse("three rbd", at_once=2)]):
+            pass
+    with bench.pacing.flow("k", "rbd", ["home", "two"], pool):
+        pass
+    bench.nodes = 3  # each has its part, and one at least
+    bench.clock.now += 60
+    with (
+        bench.pacing.flow("i", "rbd", ["home", "two"], pool),
+        pytest.raises(CrowdedError),
+        bench.pacing.flow("j", "rbd", ["home", "two"], pool),
+    ):
+        pass

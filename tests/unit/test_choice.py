@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which transport: ``choice.routes`` as tables."""
+"""Which transport: ``choice.route`` as tables."""
 
 import dataclasses
 from typing import cast
 
 import pytest
 
-from glancesync.choice import End, routes
+from glancesync.choice import End, route
 from glancesync.interfaces import Capabilities, Transport
 from glancesync.model import Image
 from glancesync.schemes import Filesystem, Http, Location, Place, Rbd, Scheme
@@ -105,33 +105,26 @@ def end(name: str, *places: Place, methods: tuple[str, ...] = (), **more: str) -
     ],
 )
 def test_what_fits(transport: Transport, source: End, target: End, why: str | None) -> None:
-    (route,) = routes([transport], IMAGE, source, target)
-    assert route.transport is transport
-    assert route.unfit == why
+    found = route(transport, IMAGE, source, target)
+    assert found.transport is transport
+    assert found.unfit == why
     if why is None:
-        assert route.source in (*source.places, None)
-        assert route.target in (*target.places, None)
-        assert (route.source is None) == (not transport.capabilities.reads)
-        assert (route.target is None) == (not transport.capabilities.writes)
-
-
-def test_each_transport_has_its_say_in_the_order_of_the_configuration() -> None:
-    found = routes([FILE, PULL, SCP, UPLOAD], IMAGE, end("home", HERE), end("two", THERE))
-    assert [route.transport.name for route in found] == ["filesystem", "pull", "scp", "upload"]
-    assert [route.unfit is None for route in found] == [False, False, True, True]
-    assert routes([], IMAGE, end("home"), end("two")) == ()
+        assert found.source in (*source.places, None)
+        assert found.target in (*target.places, None)
+        assert (found.source is None) == (not transport.capabilities.reads)
+        assert (found.target is None) == (not transport.capabilities.writes)
 
 
 def test_of_several_places_the_pair_that_fits_is_taken() -> None:
     source = end("home", CEPH, THERE, HERE)
-    (route,) = routes([FILE], IMAGE, source, end("two", HERE))
-    assert route == dataclasses.replace(route, unfit=None, source=HERE, target=HERE)
+    found = route(FILE, IMAGE, source, end("two", HERE))
+    assert found == dataclasses.replace(found, unfit=None, source=HERE, target=HERE)
 
 
 @pytest.mark.parametrize("missing", ["container_format", "disk_format"])
 def test_formats_may_be_needed(missing: str) -> None:
     image = Image("i", "active", **{"container_format": "b", "disk_format": "r", missing: None})  # type: ignore[arg-type]
-    (route,) = routes([UPLOAD], image, end("home"), end("two"))
-    assert route.unfit == "the image has no container_format or disk_format"
-    (route,) = routes([cast(Transport, Way("any"))], image, end("home"), end("two"))
-    assert route.unfit is None
+    found = route(UPLOAD, image, end("home"), end("two"))
+    assert found.unfit == "the image has no container_format or disk_format"
+    found = route(cast(Transport, Way("any")), image, end("home"), end("two"))
+    assert found.unfit is None

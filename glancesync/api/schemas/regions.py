@@ -30,6 +30,7 @@ UPDATE: dict[str, Any] = {
             "additionalProperties": False,
             "properties": {
                 "tasks": {"type": "integer", "minimum": 1, "maximum": 10000},
+                "sources": {"type": "integer", "minimum": 1, "maximum": 10000},
                 "bandwidth": {"type": "string", "minLength": 1, "maxLength": 1000},
             },
         },

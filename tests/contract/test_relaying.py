@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A region that has an image serves it to the next; home does if that fails, or has to wait too.
+
+The far ends are :class:`ListingGlance`; the transport says which way it was sent, and fills the
+record that it finds. Real bytes from region to region: ``tests/functional/test_relay.py``.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from glancesync.acting import Settings
+from glancesync.bundle import Bundle
+from glancesync.errors import Corrupt, RegionError, Transient, WayBlocked
+from glancesync.executor import Executor
+from glancesync.interfaces import Ask, Capabilities, Changes, ImageService, Source, Target
+from glancesync.journal.journal import Journal
+from glancesync.model import Done, Replica, Task
+from glancesync.pacing import Limits, Pacing
+from glancesync.placement.strategies import STRATEGIES
+from glancesync.retry import RetryPolicy
+from glancesync.sources import Candidate, candidates
+from glancesync.states import ReplicaState, TaskKind, TaskState
+from glancesync.transports.reading import Reading
+from glancesync.transports.settings import TransferSettings
+from glancesync.wiring import SystemClock
+from tests.contract.listing_glance import ListingGlance
+
+IMAGE = "11111111-2222-3333-4444-555555555555"
+THERE = "99999999-2222-3333-4444-555555555555"  # what B calls it
+HOME = "E"  # of the journal fixture
+NONE = ("size", "checksum", "os_hash_algo", "os_hash_value")
+QUEUED = {"status": "queued", **dict.fromkeys(NONE)}
+
+
+class Straight:
+    """``fails``: region it is to copy from -> what goes wrong."""
+
+    name = "straight"
+
+    def __init__(self, bench: "Bench", *, asynchronous: bool = False) -> None:
+        self.capabilities = Capabilities(direct=True, asynchronous=asynchronous)
+        self.fails: dict[str, RegionError] = {}
+        self.sent: list[tuple[str, str, bool]] = []
+        self._bench = bench
+
+    def move(
+        self,
+        source: Source,
+        targets: Sequence[Target],
+        settle: Callable[[Target, RegionError | None], None],
+    ) -> None:
+        (target,) = targets
+        self.sent.append((source.service.region, source.image.id, source.relayed))
+        error = self.fails.get(source.service.region)
+        if error is None and not self.capabilities.asynchronous:
+            self._bench.glances[target.region].add(IMAGE)
+        settle(target, None if self.capabilities.asynchronous else error)
+
+
+class Bench:
+    """Home and the regions A, B and D; B has the image already."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal, self.home = journal, HOME
+        self.glances = {name: ListingGlance(name) for name in (HOME, "A", "B", "D")}
+        self.straight = Straight(self)
+        self.room = 1
+        for name, image_id in ((HOME, IMAGE), ("B", THERE)):
+            self.glances[name].add(image_id)
+        for name in ("A", "D"):
+            self.glances[name].add(IMAGE, **QUEUED)
+            self.record(Replica(IMAGE, name, replica_id=IMAGE, made=True))
+        self.record(Replica(IMAGE, "B", ReplicaState.IN_SYNC, replica_id=THERE, made=True))
+
+    def __call__(self, region: str) -> ImageService:
+        return self.glances[region].service
+
+    def record(self, replica: Replica) -> None:
+        task = self._claim(replica.region)
+        self.journal.commit(task, Changes(replica=replica), Done("recorded"))
+
+    def _claim(self, region: str, image_id: str = IMAGE) -> Task:
+        self.journal.ask([Ask(TaskKind.REPLICA, image_id, region, urgent=True)], "test")
+        (task,) = self.journal.claim("me", lease=600, limit=1, regions={region})
+        return task
+
+    def occupy(self, *sources: str) -> None:
+        """Have each of ``sources`` serve somebody."""
+        for number, source in enumerate(sources):
+            image_id = f"{number}{IMAGE[1:]}"
+            task = self._claim("C", image_id)
+            replica = Replica(image_id, "C", ReplicaState.COPYING)
+            found = [one for one in self.candidates() if one.region == source]
+            assert self.journal.reserve(task, replica, found, 600)
+
+    def candidates(self) -> Sequence[Candidate]:
+        return candidates("A", self.journal.regions(), self.journal.replicas_of(IMAGE), self.room)
+
+    def run(self, region: str = "A") -> Task:
+        """Run the region's task, due or not; the task as it is then."""
+        task = self._claim(region)
+        Executor(
+            self.journal,
+            self.journal,
+            self,
+            STRATEGIES["ALL"],
+            RetryPolicy(fast_attempts=3, base=10, cap=1000),
+            Settings(
+                [self.straight],
+                Reading(TransferSettings()),
+                SystemClock(),
+                Pacing(self.journal.regions, lambda: 1, SystemClock(), lambda: 0, Limits()),
+                source_transfers=self.room,
+            ),
+            lambda: 0.999,
+            {},
+            lambda region, error: None,
+        ).run(task, Bundle(1), threading.Event())
+        after = self.journal.task(task.id)
+        assert after is not None
+        return after
+
+    def replica(self) -> Replica:
+        found = self.journal.replica(IMAGE, "A")
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+def bench(journal: Journal) -> Iterator[Bench]:
+    bench = Bench(journal)
+    yield bench
+    for glance in bench.glances.values():
+        glance.close()
+
+
+def test_a_region_that_has_it_serves_it_by_the_id_it_has_there(bench: Bench) -> None:
+    assert bench.run().state is TaskState.DONE
+    assert bench.straight.sent == [("B", THERE, True)]
+    assert (bench.replica().state, bench.replica().source) == (ReplicaState.IN_SYNC, "B")
+    assert bench.replica().copying_since is None
+
+
+def test_home_serves_if_the_other_is_left_alone(bench: Bench) -> None:
+    bench.journal.update_region("B", {"maintenance": True})
+    assert bench.run().state is TaskState.DONE
+    assert bench.straight.sent == [(HOME, IMAGE, False)]
+    assert bench.replica().source == HOME
+
+
+def test_the_nearest_serves(bench: Bench) -> None:
+    for name, place in (("A", "eu/fr"), (HOME, "eu/fr"), ("B", "us/ny")):
+        bench.journal.update_region(name, {"labels": {"place": place}})
+    bench.run()
+    assert [region for region, _, _ in bench.straight.sent] == [HOME]
+
+
+def test_who_is_busy_is_passed_over(bench: Bench) -> None:
+    bench.occupy("B")
+    bench.run()
+    assert [region for region, _, _ in bench.straight.sent] == [HOME]
+
+
+def test_all_busy_it_waits_at_no_cost_and_is_due_when_one_more_has_it(bench: Bench) -> None:
+    bench.occupy("B", HOME)
+    task = bench.run()
+    assert (task.state, task.attempt) == (TaskState.WAITING, 0)
+    assert f"image {IMAGE} can be copied from" in str(task.reason)
+    assert bench.replica().state is ReplicaState.PENDING
+    assert bench.straight.sent == []
+
+    bench.room = 2
+    assert bench.run("D").state is TaskState.DONE
+    waiting = bench.journal.task(task.id)
+    assert waiting is not None
+    assert waiting.state is TaskState.READY
+
+
+@pytest.mark.parametrize("kind", [WayBlocked, Transient, Corrupt])
+def test_home_serves_if_the_other_fails(bench: Bench, kind: type[RegionError]) -> None:
+    bench.straight.fails["B"] = kind("B", "its disk is broken")
+    assert bench.run().state is TaskState.DONE
+    assert [region for region, _, _ in bench.straight.sent] == ["B", HOME]
+    assert (bench.replica().state, bench.replica().source) == (ReplicaState.IN_SYNC, HOME)
+    said = [event.detail for event in bench.journal.events(IMAGE) if event.what == "blocked"]
+    assert said == ["straight: its disk is broken (from B)"]
+    doubted = [task for task in bench.journal.list_tasks(region="B") if task.verify]
+    assert len(doubted) == (kind is Corrupt), "wrong bytes are read where they came from"
+
+
+@pytest.mark.parametrize("kind", [WayBlocked, Transient])
+def test_what_fails_from_home_too_is_a_failure(bench: Bench, kind: type[RegionError]) -> None:
+    for name in ("B", HOME):
+        bench.straight.fails[name] = kind(name, "no")
+    assert bench.run().state is not TaskState.DONE
+    assert [region for region, _, _ in bench.straight.sent] == ["B", HOME]
+    assert bench.replica().state is ReplicaState.FAILED
+
+
+def test_an_import_that_failed_is_tried_from_home_and_then_not_again(bench: Bench) -> None:
+    bench.straight = Straight(bench, asynchronous=True)
+    tasks = [bench.run() for _ in range(3)]
+    assert [region for region, _, _ in bench.straight.sent] == ["B", HOME]
+    assert [task.state for task in tasks[:2]] == [TaskState.WAITING] * 2
+    assert "straight: it failed there" in str(tasks[2].reason)
