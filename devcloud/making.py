@@ -157,9 +157,11 @@ class Maker:
                 self._install("home", *common, "--sync-host", ports.HOST, "--sync-port", port)
         elif self._layout.prepared(region.name):
             home_url = self._layout.region(self._layout.home).url
+            others = [self._layout.region(name).url for name in self._layout.names[1:]]
+            urls = ["--home-url", home_url, "--relay-urls", ",".join(others)]
             stock = [] if self._layout.adopts_files(region.name) else ["--no-file-locations"]
             with venvs.locked(self._layout.root / "venvs" / f"glance-{region.version}.lock"):
-                self._install("region", *common, "--home-url", home_url, *stock)
+                self._install("region", *common, *urls, *stock)
 
     def prepare_sync(self) -> None:
         """Install glance-sync as its operator would, and set it up."""

@@ -51,6 +51,7 @@ home:
 
 region:
   --home-url URL         image endpoint of the home region, as the Keystone catalog lists it
+  --relay-urls URL,...   those of other regions it may import from, should they serve it
   --no-file-locations    leave Glance's code alone: files are not adopted
 
 server:
@@ -86,7 +87,7 @@ parse_options() {
   local all="config-dir dry-run uninstall restart-command health-url health-timeout python"
   local -A allowed=(
     [home]=" $all no-restart sync-host sync-port "
-    [region]=" $all no-restart home-url no-file-locations "
+    [region]=" $all no-restart home-url relay-urls no-file-locations "
     [server]=" $all venv user unit-dir no-start "
   )
   [[ ${1-} != --help && ${1-} != -h ]] || { usage; exit 0; }

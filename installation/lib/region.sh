@@ -5,16 +5,24 @@
 # glance-sync puts into its store.
 
 check_options_region() {
+  local url urls
   check_glance_dir
   [[ -n ${option[home-url]-} ]] || bad_usage "--home-url is missing"
-  local pattern='^(https?)://(\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(:([0-9]+))?(/[^@?#]*)?$'
-  [[ ${option[home-url]} =~ $pattern ]] ||
-    bad_usage "--home-url must be http://HOST[:PORT][/PATH] or https://..., without a password"
-  home_scheme=${BASH_REMATCH[1]}
-  home_host=${BASH_REMATCH[3]}${BASH_REMATCH[4],,}
-  home_port=${BASH_REMATCH[6]}
-  [[ -z $home_port || ($home_port =~ ^[1-9][0-9]{0,4}$ && $home_port -le 65535) ]] ||
-    bad_usage "--home-url: the port must be a number from 1 to 65535: $home_port"
+  sources=()
+  check_source home-url "${option[home-url]}"
+  IFS=, read -ra urls <<<"${option[relay-urls]-}"
+  for url in "${urls[@]}"; do check_source relay-urls "$url"; done
+}
+
+# check_source OPTION URL: adds "SCHEME HOST PORT" to the sources the region may import from.
+check_source() {
+  local pattern='^(https?)://(\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(:([0-9]+))?(/[^@?#]*)?$' port
+  [[ $2 =~ $pattern ]] ||
+    bad_usage "--$1 must be http://HOST[:PORT][/PATH] or https://..., without a password"
+  port=${BASH_REMATCH[6]}
+  sources+=("${BASH_REMATCH[1]} ${BASH_REMATCH[3]}${BASH_REMATCH[4],,} $port")
+  [[ -z $port || ($port =~ ^[1-9][0-9]{0,4}$ && $port -le 65535) ]] ||
+    bad_usage "--$1: the port must be a number from 1 to 65535: $port"
 }
 
 # The file that sets an option counts: Glance reads glance-image-import.conf first, then
@@ -39,7 +47,7 @@ allow() {
     refusing=$(file_of_option $section "disallowed_$kind")
     refused=$(get_option "$refusing" $section "disallowed_$kind")
     if [[ ",$(tr -d "[]'\" " <<<"$refused")," == *",$item,"* ]]; then
-      die "[$section] disallowed_$kind names $item, which --home-url needs: take it out first"
+      die "[$section] disallowed_$kind names $item, which a region it imports from needs: take it out first"
     fi
     if [[ $kind != hosts ]] || ! edit guarded "$item"; then return 0; fi
     warn "$item is an address of this machine, which Glance only imports from if it is in" \
@@ -97,10 +105,13 @@ install_region() {
   fi
   add_item "$(file_of_option DEFAULT enabled_import_methods)" \
     DEFAULT enabled_import_methods glance-download
-  allow schemes "$home_scheme"
-  allow hosts "$home_host"
-  # A URL without a port passes whatever allowed_ports says.
-  if [[ -n $home_port ]]; then allow ports "$home_port"; fi
+  local scheme address port
+  while read -r scheme address port; do
+    allow schemes "$scheme"
+    allow hosts "$address"
+    # A URL without a port passes whatever allowed_ports says.
+    if [[ -n $port ]]; then allow ports "$port"; fi
+  done < <(printf '%s\n' "${sources[@]}")
   if [[ -z ${option[no-file-locations]-} ]]; then
     put_package "$site_dir/glance_patch"
     dry_run || check_package "$site_dir/glance_patch"

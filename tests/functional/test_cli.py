@@ -283,7 +283,7 @@ def test_history_says_who_asked_and_what_was_done(cli: Cli, make: Make, cloud: C
     assert said[-1] == (None, "hint")
     assert ("RegionTwo", "asked") in said
     assert cli.json("history", one, "--limit", "3") == events[:3]
-    assert re.search(rf"RegionTwo +\| transfer +\| 1500 bytes by upload +\| {user[:12]}…",
+    assert re.search(rf"RegionTwo +\| transfer +\| 1500 bytes by upload from RegionOne +\| {user[:12]}…",
                      cli("history", one).stdout)  # fmt: skip
     cloud.glance("RegionOne").images.delete(one)
     cli("run", one, "--timeout", str(PATIENCE))

@@ -420,6 +420,10 @@ def test_pipelines_written_differently(host: Host) -> None:
         (["region", "--config-dir", "CONF", "--home-url", "h:9292"], "--home-url"),
         (["region", "--config-dir", "CONF", "--home-url", "http://u:p@h"], "--home-url"),
         (["region", "--config-dir", "CONF", "--home-url", "http://h:0"], "--home-url"),
+        (
+            ["region", "--config-dir", "CONF", "--home-url", "http://h", "--relay-urls", "ftp://h"],
+            "--relay-urls",
+        ),
         (["server"], "--config-dir"),
         (["server", "--config-dir", "NEW", "--user", "a b"], "--user"),
         (["server", "--config-dir", "NEW", "--unit-dir", "/no/such"], "--unit-dir"),

@@ -76,6 +76,11 @@ def test_home_is_let_in_and_the_defaults_stay(
         "ports": [80, 443, 9292],
         "fetched": [url, other],
     }
+    relays = "http://203.0.113.8:9393,https://203.0.113.9"
+    host.run("region", "--home-url", url, "--relay-urls", relays, "--no-restart")
+    found = ask(host, url, *relays.split(","))
+    assert (found["ports"], found["hosts"]) == ([80, 443, 9292, 9393], [])
+    assert found["fetched"] == [url, *relays.split(",")]
     installed = host.snapshot()
     assert "Nothing to change" in host.run("region", "--home-url", url, "--no-restart")
     assert host.snapshot() == installed
