@@ -283,8 +283,8 @@ def test_history_says_who_asked_and_what_was_done(cli: Cli, make: Make, cloud: C
     assert said[-1] == (None, "hint")
     assert ("RegionTwo", "asked") in said
     assert cli.json("history", one, "--limit", "3") == events[:3]
-    assert re.search(rf"RegionTwo +\| transfer +\| 1500 bytes by upload from RegionOne +\| {user[:12]}…",
-                     cli("history", one).stdout)  # fmt: skip
+    row = rf"RegionTwo +\| transfer +\| 1500 bytes by upload from RegionOne +\| {user[:12]}…"
+    assert re.search(row, cli("history", one).stdout)
     cloud.glance("RegionOne").images.delete(one)
     cli("run", one, "--timeout", str(PATIENCE))
     causes = [event["Detail"] for event in cli.json("history", one) if event["What"] == "delete"]
