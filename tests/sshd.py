@@ -3,7 +3,8 @@
 
 They share this machine's file system and accounts: what tells two hosts apart is port and host key.
 Whoever runs the tests is who logs in, by a key made for the session. ``account`` is a user with a
-password, made and removed by root only. ``Wire`` is a TCP relay that counts, cuts and freezes.
+password, made and removed by root only. ``Wire`` is a TCP relay, as a
+bad link.
 
 What is missing fails where continuous integration runs, and skips elsewhere.
 """
@@ -11,13 +12,16 @@ What is missing fails where continuous integration runs, and skips elsewhere.
 import contextlib
 import dataclasses
 import getpass
+import math
 import os
+import queue
 import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -35,6 +39,9 @@ _SFTP = next(
     ),
     "internal-sftp",
 )
+
+
+_ROUTER = 0.05  # seconds of a link's rate that wait before it
 
 
 def missing(what: str) -> None:
@@ -261,14 +268,20 @@ class Wire:
     """A port on loopback that leads to another one.
 
     ``passed`` counts the bytes towards it, and ``back`` those from it. All connections break when
-    both together reach ``cut_at``, and freeze at ``freeze_at``: nothing passes, nothing is lost.
+    both together reach ``cut_at``, and freeze at ``freeze_at``: nothing passes, nothing is lost. At
+    ``flip_at`` one bit of what goes towards it is wrong.
+
+    :param delay: seconds that a byte is on its way
+    :param rate: bytes per second, of each direction of each connection
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, delay: float = 0, rate: float = math.inf) -> None:
         self._target = (host, port)
+        self._delay, self._rate = delay, rate
         self.passed = self.back = 0
         self.cut_at: int | None = None
         self.freeze_at: int | None = None
+        self.flip_at: int | None = None
         self.frozen = threading.Event()
         self._thawed = threading.Event()
         self._pairs: list[socket.socket] = []
@@ -320,6 +333,10 @@ class Wire:
             self._start(self._flow, server, client, False)
 
     def _flow(self, source: socket.socket, sink: socket.socket, towards: bool) -> None:
+        way: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
+        if self._delay or self._rate < math.inf:
+            self._start(self._arrive, way, source, sink)
+        free = 0.0  # when the link can take more
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 if towards:
@@ -334,10 +351,39 @@ class Wire:
                 if self.cut_at is not None and total >= self.cut_at:
                     self.cut()
                     break
+                if towards and self.flip_at is not None and self.passed > self.flip_at:
+                    data, self.flip_at = data[:-1] + bytes([data[-1] ^ 1]), None
+                if not self._delay and self._rate == math.inf:
+                    sink.sendall(data)
+                    continue
+                free = max(free, time.monotonic()) + len(data) / self._rate
+                way.put((free + self._delay, data))
+                time.sleep(max(0.0, free - time.monotonic() - _ROUTER))
+        way.put((time.monotonic() + self._delay, b""))
+        if not self._delay and self._rate == math.inf:
+            _shut(source, sink)
+
+    def _arrive(
+        self,
+        way: queue.SimpleQueue[tuple[float, bytes]],
+        source: socket.socket,
+        sink: socket.socket,
+    ) -> None:
+        """The far end of a link with a delay."""
+        with contextlib.suppress(OSError):
+            while True:
+                due, data = way.get()
+                time.sleep(max(0.0, due - time.monotonic()))
+                if not data:
+                    break
                 sink.sendall(data)
-        for end in (source, sink):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+        _shut(source, sink)
+
+
+def _shut(*ends: socket.socket) -> None:
+    for end in ends:
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture
@@ -368,8 +414,14 @@ class Islands:
         self.links = {self.west: f"gs{self._tag}uw", self.east: f"gs{self._tag}ue"}
 
     def make(self) -> None:
+        allowed = subprocess.run(
+            ["ip", "netns", "add", self.west], check=False, capture_output=True, text=True
+        )
+        if "not permitted" in allowed.stderr:
+            pytest.skip("this root may not make network namespaces")
+        allowed.check_returncode()
+        _run("ip", "netns", "add", self.east)
         for number, name in enumerate((self.west, self.east)):
-            _run("ip", "netns", "add", name)
             ours = self.links[name]
             _run("ip", "link", "add", ours, "type", "veth", "peer", "name", "up0", "netns", name)
             _run("ip", "addr", "add", f"{self._net}.{number}.1/24", "dev", ours)
