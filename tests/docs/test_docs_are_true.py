@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from docutils.core import publish_doctree
 
+from bench.__main__ import BENCHES, HOOK
 from glance_patch import opts as hook_options
 from glancesync.api import metrics, views
 from glancesync.api.policies import RULES
@@ -246,6 +247,11 @@ def test_the_commands_of_a_page_exist(path: Path) -> None:
             assert rest in ("", "…") or any(rest.startswith(name) for name in subcommands), command
         else:
             assert (CHECKOUT / words[0]).exists(), command
+
+
+def test_every_bench_is_on_the_page_of_them() -> None:
+    said = page("performance.rst")
+    assert [name for name in (HOOK, *BENCHES) if f"``{name}``" not in said] == []
 
 
 def test_the_readme_leads_with_demo_and_test() -> None:
