@@ -86,10 +86,12 @@ def own_network() -> Iterator[None]:
 def limit(cloud: Cloud) -> None:
     """Let home's Glance send so much per second, and everybody else any amount."""
     port = urllib.parse.urlsplit(cloud.region(cloud.home).url).port
-    _do("tc", "qdisc", "add", "dev", "lo", "root", "handle", "1:", "prio", "bands", "4")
-    shape = ("tbf", "rate", f"{RATE}mbit", "burst", "256kb", "latency", "500ms")
-    _do("tc", "qdisc", "add", "dev", "lo", "parent", "1:4", *shape)
-    match = ("u32", "match", "ip", "sport", str(port), "0xffff", "flowid", "1:4")
+    _do("tc", "qdisc", "add", "dev", "lo", "root", "handle", "1:", "htb", "default", "1")
+    for name, rate in (("1:1", "100gbit"), ("1:2", f"{RATE}mbit")):
+        burst = ("burst", "256kb", "cburst", "256kb")
+        _do("tc", "class", "add", "dev", "lo", "parent", "1:", "classid", name, "htb",
+            "rate", rate, *burst)  # fmt: skip
+    match = ("u32", "match", "ip", "sport", str(port), "0xffff", "flowid", "1:2")
     _do("tc", "filter", "add", "dev", "lo", "protocol", "ip", "parent", "1:0", "prio", "1", *match)
 
 
