@@ -540,10 +540,20 @@ def test_a_target_that_is_dropped_goes_and_the_other_stays(ends: Ends) -> None:
             child.kill()
 
 
-def test_a_file_that_changes_while_it_is_read(ends: Ends) -> None:
-    with start(slow(ends)) as child:
+@pytest.mark.parametrize("how", ["shorter", "empty", "longer", "written to"])
+def test_a_file_that_changes_while_it_is_read(ends: Ends, how: str) -> None:
+    size = 1024 * MIB
+    ends.home.write_bytes(b"")
+    os.truncate(ends.home, size)
+    digest = hashlib.md5(bytes(size)).hexdigest()
+    with start(ends.order(size=size, hash_algo="md5", hash_value=digest)) as child:
         until(lambda: partial(ends), 20, "it to have begun")
-        os.truncate(ends.home, MIB)
+        sizes = {"shorter": MIB, "empty": 0, "longer": size + 1}
+        if how in sizes:
+            os.truncate(ends.home, sizes[how])
+        else:
+            with ends.home.open("r+b") as file:
+                file.write(b"\0")  # what was there
         assert child.stdout is not None
         fate = next(line for line in map(json.loads, child.stdout) if "target" in line)
     assert (fate["ok"], fate["side"]) == (False, "source")

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pathlib
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -107,35 +108,110 @@ def moved_away(path: pathlib.Path) -> Iterator[None]:
         aside.rename(path)
 
 
-def test_where_the_files_can_not_be_read_the_next_way_is_taken(estate: Estate, cli: Cli) -> None:
-    """glance_store.yaml says that home's store is in a directory where it is not."""
+@contextlib.contextmanager
+def told(estate: Estate, datadirs: dict[str, str]) -> Iterator[None]:
+    """A glance_store.yaml that says of some regions that their store is in another directory."""
     stores = estate.cloud.sync_config.with_name("elsewhere.yaml")
-    written = {
-        "glances": [
-            {
-                "name": name,
-                "schemes": [
-                    {
-                        "name": "filesystem",
-                        "parameters": {"host": "localhost"}
-                        | ({"datadir": "/nowhere"} if name == estate.cloud.home else {}),
-                    }
-                ],
-            }
-            for name in estate.cloud.names
-        ]
-    }
-    stores.write_text(json.dumps(written))
+    written = []
+    for name in estate.cloud.names:
+        more = {"datadir": datadirs[name]} if name in datadirs else {}
+        scheme = {"name": "filesystem", "parameters": {"host": "localhost", **more}}
+        written.append({"name": name, "schemes": [scheme]})
+    stores.write_text(json.dumps({"glances": written}))
     with sync_with(estate, transports="filesystem,upload", glance_store_cfg_file=str(stores)):
-        content = random_bytes(SIZE)
+        yield
+
+
+def goes_by_upload(estate: Estate, cli: Cli, said: dict[str, tuple[str, str]]) -> None:
+    """An image does, to the regions, and the event log has the two words why."""
+    content = random_bytes(SIZE)
+    image = estate.create(content)
+    estate.follows(image)
+    for region in said:
+        assert sha512(estate.bytes_of(region, image)) == sha512(content)
+    until(lambda: set(ways(cli, image).values()) == {"upload"}, 20, "the record of the way")
+    blocked = [one for one in history(cli, image) if one["What"] == "blocked"]
+    assert {one["Region"] for one in blocked} == set(said)
+    for one in blocked:
+        path, why = said[one["Region"]]
+        assert path in one["Detail"]
+        assert why in one["Detail"]
+
+
+def test_where_the_files_can_not_be_read_the_next_way_is_taken(estate: Estate, cli: Cli) -> None:
+    with told(estate, {estate.cloud.home: "/nowhere"}):
+        why = "'/nowhere/", "No such file or directory"
+        goes_by_upload(estate, cli, dict.fromkeys(estate.others, why))
+
+
+def test_where_no_file_can_be_put_the_next_way_is_taken(
+    estate: Estate, cli: Cli, tmp_path: pathlib.Path
+) -> None:
+    first, second = estate.others
+    small = tmp_path / "small"
+    small.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(small)]
+    if subprocess.run(command).returncode:
+        pytest.skip("only root mounts a small file system")
+    try:
+        with told(estate, {first: str(tmp_path / "missing"), second: str(small)}):
+            missing = str(tmp_path / "missing"), "No such file or directory"
+            full = str(small), "No space left"
+            goes_by_upload(estate, cli, {first: missing, second: full})
+            assert os.listdir(small) == []
+            subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
+            goes_by_upload(estate, cli, {first: missing, second: (str(small), "Read-only")})
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_where_another_file_is_nothing_is_lost(estate: Estate, cli: Cli) -> None:
+    """Of another size, as of an upload that was killed with its Glance."""
+    region, content = estate.others[0], random_bytes(SIZE)
+    with sync_with(estate, sync_strategy="None"):
         image = estate.create(content)
+    path = estate.cloud.region(region).datadir / image
+    path.write_bytes(b"somebody's")
+    with sync_with(estate, transports="filesystem,upload"):
+        cli("run", image)
+
+        estate.reaches(image, region, "failed", "stalled")  # nor does Glance write over it
+        blocked = [one["Detail"] for one in history(cli, image) if one["What"] == "blocked"]
+        assert f"filesystem: '{path}' is another file, and is left alone" in blocked
+        assert path.read_bytes() == b"somebody's"
+        estate.follows(image, estate.others[1:])
+        path.unlink()
+        cli("run", image)
         estate.follows(image)
-        assert sha512(estate.bytes_of(estate.others[0], image)) == sha512(content)
-        until(lambda: set(ways(cli, image).values()) == {"upload"}, 20, "the record of the way")
-        blocked = [one for one in history(cli, image) if one["What"] == "blocked"]
-        assert {one["Region"] for one in blocked} == set(estate.others)
-        assert all("'/nowhere/" in one["Detail"] for one in blocked)
-        assert all("No such file or directory" in one["Detail"] for one in blocked)
+        assert sha512(estate.bytes_of(region, image)) == sha512(content)
+
+
+def test_an_active_image_whose_file_is_gone_at_home(estate: Estate, cli: Cli) -> None:
+    region, content = estate.others[0], random_bytes(SIZE)
+    with sync_with(estate, sync_strategy="None"):
+        image = estate.create(content)
+    path = estate.cloud.region(estate.cloud.home).datadir / image
+    aside = path.with_name(f"{image}.aside")
+    path.rename(aside)
+    with sync_with(estate, transports="filesystem,upload"):
+        cli("run", image)
+
+        def said() -> str:
+            shown = cli.json("show", image)["replicas"]
+            return "; ".join(one["last_error"] or "" for one in shown)
+
+        until(said, 30, "word about it")
+        assert image in said()
+        blocked = [one["Detail"] for one in history(cli, image) if one["What"] == "blocked"]
+        assert any(f"'{path}' could not be opened: No such file" in one for one in blocked)
+        for name in estate.others:
+            assert estate.glances[name].images.get(image)["status"] == "queued"
+            assert image not in files(estate, name)
+            assert not any(image in one for one in hidden(estate, name))
+        aside.rename(path)
+        cli("run", image)
+        estate.follows(image)
+        assert sha512(estate.bytes_of(region, image)) == sha512(content)
 
 
 def test_rotten_bytes_at_home_never_become_a_replica(estate: Estate, cli: Cli) -> None:

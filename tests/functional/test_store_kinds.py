@@ -111,7 +111,7 @@ def test_a_directory_that_glance_sees_under_another_name(
     estate: Estate, cli: Cli, tmp_path: Path, side: str
 ) -> None:
     region = estate.cloud.home if side == "home" else estate.others[0]
-    ours = tmp_path / "it's ours 100%25"
+    ours = tmp_path / 'it\'s "ours" $(id) `id`; 100%25 \\& *'
     ours.mkdir()
     seen = tmp_path / "glance's"
     seen.symlink_to(ours)
