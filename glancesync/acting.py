@@ -95,7 +95,10 @@ class Acting:
         self.replica = replicas.replica(task.image_id, task.region) or Replica(
             task.image_id, task.region
         )
-        self._begun = self.replica.transport  # by an earlier run; it may have left something
+        #: By an earlier run; it may have left something.
+        self._begun = self.replica.transport
+        if self.replica.state is ReplicaState.DELETED:
+            self._begun = None
 
     @property
     def _replica_id(self) -> str:

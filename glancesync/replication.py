@@ -208,6 +208,8 @@ class Replication(Acting):
     def _settled(
         self, home: Image | None, desired: Image | None, observed: Image | None
     ) -> tuple[Changes, Outcome]:
+        if desired is None and observed is None and not self._done:
+            self._clear_leftovers()  # the region's image went without us
         record = self._replicas.image(self._task.image_id)
         current = record is not None and record.fingerprint == fingerprint_of(home)
         replica = dataclasses.replace(

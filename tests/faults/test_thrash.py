@@ -112,6 +112,21 @@ def test_a_stranger_that_was_touched_is_found() -> None:
         assert len(list(checks.strangers_changed(changed, strangers))) == 1
 
 
+def test_what_is_left_in_a_store_is_found() -> None:
+    def found(*files: str, paths: tuple[str, ...] = (), killed: bool = True) -> list[str]:
+        requests = [Request(0.0, *one.split()) for one in paths]
+        return list(checks.left_over(there(looks()), files, requests, killed))
+
+    upload, told = f"PUT /v2/images/{B}/file", f"POST /v2/images/{B}/locations"
+    assert found(A, f".{A}.glance-sync", f".{B}.glance-sync") == []
+    assert found(A, B, paths=(upload,)) == found(A, B, paths=(told,)) == []
+    assert len(found(A, B, THERE)) == 2
+    assert len(found(A, B, paths=(upload,), killed=False)) == 1
+    assert len(found(B, paths=(f"GET /v2/images/{B}/file", f"DELETE /v2/images/{B}"))) == 1
+    for name in (f".{A}.glance-sync.partial", f".{B}.partial"):
+        assert "is left over" in found(A, name, paths=(upload,))[0]
+
+
 def test_a_lost_hint_is_found() -> None:
     log = [Noted(A, "", "hint", "3 changes"), Noted(A, "", "hint", ""), Noted(B, "", "home", "")]
     assert list(checks.hints_lost({A: 4}, log)) == []

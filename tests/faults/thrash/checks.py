@@ -113,6 +113,31 @@ def _essence(image: Looks) -> Looks:
     return {**kept, "tags": sorted(image["tags"])}
 
 
+def left_over(
+    there: Side, files: Iterable[str], requests: Iterable[Request], killed: bool
+) -> Iterator[str]:
+    """Each file of a region's store is an image's that its Glance has; no copy is half-done.
+
+    A Glance that is killed while it writes or deletes a file leaves it. The small files that say
+    whose a file is (``.IMAGE.glance-sync``) may outlive what they are about.
+
+    :param killed: the region's Glance was, at any time
+    """
+    told = {
+        found[1]
+        for one in requests
+        if (found := re.fullmatch(r"/v2/images/([0-9a-f-]{36})/(file|locations)", one.path))
+        and one.method in ("PUT", "POST")
+    }
+    for name in sorted(files):
+        if name.endswith(".partial"):
+            yield f"{there.name}: {name} is left over in its store"
+        elif name.startswith(".") or name in there.images or (killed and name in told):
+            continue
+        else:
+            yield f"{there.name}: {name} is in its store, and no image of its Glance"
+
+
 # -- what happened on the way ---------------------------------------------------------------------
 
 

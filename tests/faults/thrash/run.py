@@ -161,6 +161,13 @@ class Run:
             if done.step.what in _FELT and done.step.args.get("region", home) == home
         )
 
+    def killed(self, region: str) -> bool:
+        """Whether a region's Glance was killed so far."""
+        return any(
+            done.step.what == "kill_glance" and done.step.args["region"] == region
+            for done in self.done
+        )
+
     def save_events(self, path: Path) -> None:
         """Write down the journal's event log, as last read."""
         log = self.verdicts[-1].log if self.verdicts else []

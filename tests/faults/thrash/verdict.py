@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import os
 import time
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
@@ -101,7 +102,11 @@ class Verdict:
     def _differences(self) -> Iterator[str]:
         self.home = self._images(self._stage.cloud.home)
         for region in self._stage.others:
+            files = os.listdir(self._stage.cloud.region(region).datadir)  # first: images may come
             there = self._images(region)
+            requests = self._stage.proxies[region].requests
+            killed = self._run.killed(region)
+            yield from checks.left_over(Side(region, there), files, requests, killed)
             strangers = self._run.breakage.strangers[region]
             yield from checks.strangers_changed(Side(region, there), strangers)
             once = {
