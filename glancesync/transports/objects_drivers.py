@@ -18,6 +18,7 @@ from typing import Any
 sys.modules.setdefault("eventlet", None)  # type: ignore[arg-type]
 
 import glance_store  # noqa: E402
+from glance_store import backend  # noqa: E402
 from glance_store import location as locations  # noqa: E402
 from oslo_config import cfg  # noqa: E402
 
@@ -52,7 +53,8 @@ class Store(abc.ABC):
     def __init__(self, spec: dict[str, Any]) -> None:
         self.name = spec["image"]
         self._conf = cfg.ConfigOpts()
-        glance_store.register_opts(self._conf)
+        # The driver adds its own; all of them together would have each and every driver loaded.
+        self._conf.register_opts(backend._STORE_OPTS, group=_GROUP)
         self._driver = self._made(self._conf, spec)
         for option, value in spec["options"].items():
             self._conf.set_override(option, value, group=_GROUP)
@@ -116,6 +118,7 @@ class Swift(Store):
         except ImportError as error:
             raise Failed("way", f"python-swiftclient is not installed: {error}") from error
         self._error = swiftclient.ClientException
+        conf.register_opts(store.BaseStore.OPTIONS, group=_GROUP)
         return store.Store(conf)
 
     @property
