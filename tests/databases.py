@@ -303,6 +303,20 @@ def mariadb() -> Iterator[Server]:
     yield from _session("mariadb")
 
 
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest) -> Server:
+    """One of each kind."""
+    found: Server = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def server_url(server: Server) -> Iterator[str]:
+    """The URL of a database on it that holds nothing."""
+    with server.database() as url:
+        yield url
+
+
 def _program(name: str) -> str | None:
     places = [*map(str, _PLACES), *os.environ.get("PATH", "").split(os.pathsep)]
     return shutil.which(name, path=os.pathsep.join(places))

@@ -14,6 +14,18 @@ from glancesync.osc.columns import Gist, Maybe, Moment, Pairs, Words
 from glancesync.osc.standing import openness
 from glancesync.states import DeleteMode
 
+#: name -> type, metavar, help
+_LIMITS: dict[str, tuple[type, str, str]] = {
+    "tasks": (int, "<n>", "Run at most so many tasks for the region at a time"),
+    "sources": (int, "<n>", "Let at most so many regions copy from the region at a time"),
+    "bandwidth": (
+        str,
+        "<timetable>",
+        "Move at most so many bytes per second from and to the region, all transfers together: "
+        "50M, or '08:00-18:00 50M, else unlimited'",
+    ),
+}
+
 
 class ListRegions(commands.Lister):
     """List the regions, and whether work for them may start"""
@@ -65,36 +77,12 @@ class SetRegion(commands.ShowOne):
         maintenance.add_argument(
             "--no-maintenance", dest="maintenance", action="store_false", help="End maintenance"
         )
-        limit = parser.add_mutually_exclusive_group()
-        limit.add_argument(
-            "--limit-tasks",
-            metavar="<n>",
-            type=int,
-            help="Run at most so many tasks for the region at a time",
-        )
-        limit.add_argument(
-            "--no-limit-tasks", action="store_true", help="Go back to the server's own limit"
-        )
-        sources = parser.add_mutually_exclusive_group()
-        sources.add_argument(
-            "--limit-sources",
-            metavar="<n>",
-            type=int,
-            help="Let at most so many regions copy from the region at a time",
-        )
-        sources.add_argument(
-            "--no-limit-sources", action="store_true", help="Go back to the server's own limit"
-        )
-        bandwidth = parser.add_mutually_exclusive_group()
-        bandwidth.add_argument(
-            "--limit-bandwidth",
-            metavar="<timetable>",
-            help="Move at most so many bytes per second from and to the region, all transfers "
-            "together: 50M, or '08:00-18:00 50M, else unlimited'",
-        )
-        bandwidth.add_argument(
-            "--no-limit-bandwidth", action="store_true", help="Take that limit away"
-        )
+        for name, (kind, metavar, said) in _LIMITS.items():
+            limit = parser.add_mutually_exclusive_group()
+            limit.add_argument(f"--limit-{name}", metavar=metavar, type=kind, help=said)
+            limit.add_argument(
+                f"--no-limit-{name}", action="store_true", help="Take that limit away"
+            )
         mode = parser.add_mutually_exclusive_group()
         mode.add_argument(
             "--delete-mode",
@@ -136,7 +124,7 @@ def _changes(region: Json, wanted: argparse.Namespace) -> Json:
     if wanted.maintenance is not None:
         changes["maintenance"] = wanted.maintenance
     limits = dict(region["limits"])
-    for name in ("tasks", "sources", "bandwidth"):
+    for name in _LIMITS:
         if getattr(wanted, f"no_limit_{name}"):
             limits.pop(name, None)
         elif (limit := getattr(wanted, f"limit_{name}")) is not None:

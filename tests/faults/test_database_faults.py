@@ -28,7 +28,7 @@ from glancesync.journal.journal import Journal
 from glancesync.model import Done, Hint, Task
 from glancesync.states import OPEN, TaskKind, TaskState
 from glancesync.worker import Worker, WorkerSettings
-from tests.databases import SERVERS, Server
+from tests.databases import Server
 from tests.functional.wait import until
 from tests.journals import record
 
@@ -37,21 +37,9 @@ LONG = 60.0
 REGIONS = ("A", "B", "C")
 
 
-@pytest.fixture(params=SERVERS)
-def server(request: pytest.FixtureRequest) -> Server:
-    found: Server = request.getfixturevalue(request.param)
-    return found
-
-
 @pytest.fixture
-def url(server: Server) -> Iterator[str]:
-    with server.database() as url:
-        yield url
-
-
-@pytest.fixture
-def journal(url: str) -> Iterator[Journal]:
-    with opened(url) as journal:
+def journal(server_url: str) -> Iterator[Journal]:
+    with opened(server_url) as journal:
         yield journal
 
 
@@ -298,9 +286,9 @@ def test_everything_says_that_the_database_is_away(server: Server, journal: Jour
 
 
 def test_a_start_goes_on_when_connections_are_cut_in_the_middle_of_it(
-    server: Server, url: str
+    server: Server, server_url: str
 ) -> None:
-    database = Database(url)
+    database = Database(server_url)
     database.migrate()
     cuts = []
 

@@ -10,7 +10,7 @@ import requests
 import sqlalchemy as sa
 
 from devcloud import Cloud
-from tests.databases import SERVERS, Server
+from tests.databases import Server
 from tests.functional.daemons import Daemon, stopped
 from tests.functional.estate import PATIENCE, Estate, random_bytes
 from tests.functional.wait import until
@@ -22,23 +22,11 @@ LOCK = {
 }
 
 
-@pytest.fixture(params=SERVERS)
-def server(request: pytest.FixtureRequest) -> Server:
-    found: Server = request.getfixturevalue(request.param)
-    return found
-
-
 @pytest.fixture
-def url(server: Server) -> Iterator[str]:
-    with server.database() as url:
-        yield url
-
-
-@pytest.fixture
-def daemon(cloud: Cloud, url: str) -> Iterator[Daemon]:
+def daemon(cloud: Cloud, server_url: str) -> Iterator[Daemon]:
     """A glance-sync on the server's database, in place of the cloud's; not running yet."""
     daemon = Daemon(
-        cloud, "daemon-on-a-server", database__connection=url, database__retry_interval="1"
+        cloud, "daemon-on-a-server", database__connection=server_url, database__retry_interval="1"
     )
     with stopped(cloud):
         daemon.manage("db_sync")
@@ -82,7 +70,7 @@ def test_a_start_before_the_database_is_up(daemon: Daemon, server: Server) -> No
 
 
 def test_images_follow_and_one_who_waits_stops_nobody(
-    estate: Estate, server: Server, url: str
+    estate: Estate, server: Server, server_url: str
 ) -> None:
     image = estate.create(random_bytes(1_000_000), visibility="shared", foo="bar", tags=["x"])
     gone = estate.create(name="\N{SNOWMAN} na\N{COMBINING DIAERESIS}me")
@@ -105,7 +93,7 @@ def test_images_follow_and_one_who_waits_stops_nobody(
     def hint() -> None:
         answers.append(estate.sync("POST", "/v1/events", user="glance", json=body)[0])
 
-    with locked(server, url):
+    with locked(server, server_url):
         waiter = threading.Thread(target=hint)
         waiter.start()
         waiter.join(1.0)
