@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``interfaces.Transport`` as ``objects`` keeps it, into a real S3: that of Swift."""
+"""``interfaces.Transport`` as ``objects`` keeps it, into a real Swift and the S3 that it has."""
 
 import hashlib
 import random
@@ -9,13 +9,15 @@ from typing import Any, cast
 
 import boto3
 import pytest
+import swiftclient
 from botocore.exceptions import ClientError
 
+from devcloud import Cloud
 from devcloud.swift import Swift as Cluster
 from glancesync.errors import Corrupt, Refused, RegionError, Throttled, Transient, WayBlocked
 from glancesync.interfaces import ImageService, Source, Target
 from glancesync.model import Image
-from glancesync.schemes import S3, Location, Place, Scheme, Secret
+from glancesync.schemes import S3, Location, Place, Scheme, Secret, Swift
 from glancesync.transports import child, objects, objects_drivers, objects_mover
 from glancesync.transports.objects import Objects
 from glancesync.transports.rbd_mover import Failed
@@ -82,9 +84,42 @@ class S3Store:
         return S3(**{**self._values, **{names[key]: one for key, one in values.items()}})  # type: ignore[arg-type]
 
 
-@pytest.fixture
-def store(object_store: Cluster) -> S3Store:
-    return S3Store(object_store)
+class SwiftStore:
+    def __init__(self, keystone: Cloud) -> None:
+        self._login = keystone.credentials("glance")
+        self._asked = swiftclient.Connection(session=keystone.session("glance"))
+        self._asked.put_container(CONTAINER)
+        self.scheme = self.broken()
+
+    def names(self) -> list[str]:
+        return [one["name"] for one in self._asked.get_container(CONTAINER)[1]]
+
+    def content(self, name: str) -> bytes:
+        return bytes(self._asked.get_object(CONTAINER, name)[1])
+
+    def put(self, name: str, content: bytes) -> None:
+        self._asked.put_object(CONTAINER, name, content)
+
+    def location(self, image_id: str) -> str:
+        user = f"{self._login['project_name']}%3A{self._login['username']}"
+        host = self._login["auth_url"].partition("://")[2]
+        return f"swift+http://{user}:{self._login['password']}@{host}/{CONTAINER}/{image_id}"
+
+    def broken(self, *, secret: Secret | None = None, host: str = "") -> Scheme:
+        return Swift(
+            auth_address=f"{host}/v3" if host else self._login["auth_url"],
+            user=f"{self._login['project_name']}:{self._login['username']}",
+            key=secret or Secret(self._login["password"]),
+            container=CONTAINER,
+        )
+
+
+Store = S3Store | SwiftStore
+
+
+@pytest.fixture(params=["s3", "swift"])
+def store(request: pytest.FixtureRequest, object_store: Cluster, keystone: Cloud) -> Store:
+    return S3Store(object_store) if request.param == "s3" else SwiftStore(keystone)
 
 
 def data(size: int) -> bytes:
@@ -122,12 +157,12 @@ def moved(
     return fate
 
 
-def of(image: Image, store: S3Store) -> list[str]:
+def of(image: Image, store: Store) -> list[str]:
     return [name for name in store.names() if name.startswith(image.id)]
 
 
 @pytest.mark.parametrize("size", [1, 3 * MIB + 77])
-def test_what_arrives(store: S3Store, glance: BareGlance, size: int) -> None:
+def test_what_arrives(store: Store, glance: BareGlance, size: int) -> None:
     glance.serves, glance.size = data(size), size
     image = shown(glance)
     region = Region("R1")
@@ -139,7 +174,7 @@ def test_what_arrives(store: S3Store, glance: BareGlance, size: int) -> None:
     assert location.url == store.location(image.id)
 
 
-def test_an_image_in_many_parts(store: S3Store, glance: BareGlance) -> None:
+def test_an_image_in_many_parts(store: Store, glance: BareGlance) -> None:
     glance.serves = data(121 * MIB + 5)
     glance.size = len(glance.serves)
     image = shown(glance)
@@ -147,7 +182,7 @@ def test_an_image_in_many_parts(store: S3Store, glance: BareGlance) -> None:
     assert hashlib.sha512(store.content(image.id)).hexdigest() == image.os_hash_value
 
 
-def test_wrong_bytes(store: S3Store, glance: BareGlance) -> None:
+def test_wrong_bytes(store: Store, glance: BareGlance) -> None:
     image = shown(glance, os_hash_value="0" * 128)
     region = Region("R1")
     error = moved(glance, image, store.scheme, region)
@@ -157,7 +192,7 @@ def test_wrong_bytes(store: S3Store, glance: BareGlance) -> None:
     assert region.registered == []
 
 
-def test_a_glance_that_breaks_off(store: S3Store, glance: BareGlance) -> None:
+def test_a_glance_that_breaks_off(store: Store, glance: BareGlance) -> None:
     image = shown(glance)
     glance.serves = glance.serves[:MIB]  # of more, by its Content-Length
     error = moved(glance, image, store.scheme, Region("R1"))
@@ -166,7 +201,7 @@ def test_a_glance_that_breaks_off(store: S3Store, glance: BareGlance) -> None:
     assert of(image, store) == []
 
 
-def test_a_glance_that_says_no(store: S3Store, glance: BareGlance) -> None:
+def test_a_glance_that_says_no(store: Store, glance: BareGlance) -> None:
     glance.refuse_get = (503, {"Retry-After": "7"})
     image = shown(glance)
     error = moved(glance, image, store.scheme, Region("R1"))
@@ -174,7 +209,7 @@ def test_a_glance_that_says_no(store: S3Store, glance: BareGlance) -> None:
     assert of(image, store) == []
 
 
-def test_what_a_region_refuses_goes_again(store: S3Store, glance: BareGlance) -> None:
+def test_what_a_region_refuses_goes_again(store: Store, glance: BareGlance) -> None:
     image, region = shown(glance), Region("R1")
     region.answer = Refused("R1", "not by you")
     error = moved(glance, image, store.scheme, region)
@@ -183,7 +218,7 @@ def test_what_a_region_refuses_goes_again(store: S3Store, glance: BareGlance) ->
     assert of(image, store) == []
 
 
-def test_what_a_region_may_have_taken_is_found_again(store: S3Store, glance: BareGlance) -> None:
+def test_what_a_region_may_have_taken_is_found_again(store: Store, glance: BareGlance) -> None:
     image, region = shown(glance), Region("R1")
     region.answer = Transient("R1", "no answer")
     assert moved(glance, image, store.scheme, region) is region.answer
@@ -196,7 +231,7 @@ def test_what_a_region_may_have_taken_is_found_again(store: S3Store, glance: Bar
     assert of(image, store) == [image.id]
 
 
-def test_what_an_attempt_left_half_written(store: S3Store, glance: BareGlance) -> None:
+def test_what_an_attempt_left_half_written(store: Store, glance: BareGlance) -> None:
     image = shown(glance)
     store.put(image.id, b"half of")
     store.put(f"{image.id}.glance-sync", b"")
@@ -205,7 +240,7 @@ def test_what_an_attempt_left_half_written(store: S3Store, glance: BareGlance) -
     assert of(image, store) == [image.id]
 
 
-def test_what_is_not_of_us_is_left_alone(store: S3Store, glance: BareGlance) -> None:
+def test_what_is_not_of_us_is_left_alone(store: Store, glance: BareGlance) -> None:
     """P4: as where home and the region share a container."""
     image, region = shown(glance), Region("R1")
     store.put(image.id, b"somebody's")
@@ -216,10 +251,10 @@ def test_what_is_not_of_us_is_left_alone(store: S3Store, glance: BareGlance) -> 
 
 
 def test_what_comes_while_it_is_written_is_left_alone(
-    store: S3Store, glance: BareGlance, monkeypatch: pytest.MonkeyPatch
+    object_store: Cluster, glance: BareGlance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """P4: as if it had come right after the look."""
-    image = shown(glance)
+    """P4: as if it had come right after the look; Swift has nothing against that."""
+    store, image = S3Store(object_store), shown(glance)
     store.put(image.id, b"somebody's")
     end = objects._end(Place(store.scheme, Location("", "objects")), image.id)
     order = child.order(
@@ -240,7 +275,7 @@ def test_what_comes_while_it_is_written_is_left_alone(
 
 @pytest.mark.parametrize("answer", [Transient("R1", "no answer"), None], ids=["left", "half"])
 def test_what_was_left_is_tidied_up(
-    store: S3Store, glance: BareGlance, answer: RegionError | None
+    store: Store, glance: BareGlance, answer: RegionError | None
 ) -> None:
     image, region = shown(glance), Region("R1")
     region.answer = answer
@@ -255,7 +290,7 @@ def test_what_was_left_is_tidied_up(
         assert of(image, store) == []
 
 
-def test_what_is_not_of_us_is_not_tidied_up(store: S3Store, glance: BareGlance) -> None:
+def test_what_is_not_of_us_is_not_tidied_up(store: Store, glance: BareGlance) -> None:
     """P4: what a Glance has, and what is somebody else's."""
     taken, others = shown(glance), shown(glance)
     assert moved(glance, taken, store.scheme, Region("R1")) is None
@@ -265,7 +300,7 @@ def test_what_is_not_of_us_is_not_tidied_up(store: S3Store, glance: BareGlance) 
         assert of(image, store) == [image.id]
 
 
-def test_what_can_not_be_tidied_up_is_told(store: S3Store, glance: BareGlance) -> None:
+def test_what_can_not_be_tidied_up_is_told(store: Store, glance: BareGlance) -> None:
     there = target_of(shown(glance), store.broken(host="http://127.0.0.1:9"), Region("R1"))
     with pytest.raises(WayBlocked, match="left over"):
         Objects(TransferSettings(stall=20)).tidy(there)
@@ -275,7 +310,7 @@ def test_what_can_not_be_tidied_up_is_told(store: S3Store, glance: BareGlance) -
     "values", [{"secret": Secret("hunter2hunter2")}, {"host": "http://127.0.0.1:9"}], ids=str
 )
 def test_a_store_that_does_not_let_us_in(
-    store: S3Store, glance: BareGlance, values: dict[str, Any]
+    store: Store, glance: BareGlance, values: dict[str, Any]
 ) -> None:
     image = shown(glance)
     error = moved(glance, image, store.broken(**values), Region("R1"))
@@ -284,7 +319,7 @@ def test_a_store_that_does_not_let_us_in(
     assert "hunter2" not in str(error)
 
 
-def test_a_store_that_is_full(object_store: Cluster, store: S3Store, glance: BareGlance) -> None:
+def test_a_store_that_is_full(object_store: Cluster, store: Store, glance: BareGlance) -> None:
     """Swift then answers 507 to itself, and 503 to others."""
     image = shown(glance)
     object_store.set_object_server(fallocate_reserve="100%")
