@@ -197,6 +197,7 @@ class Acting:
         source = self._services(self._services.home)
         ways = ends.ways(transports, schemes, home, source, self._service, self._replica_id)
         passed: list[str] = []
+        blocked: list[str] = []
         for route in ways.routes:
             if route.unfit is not None:
                 passed.append(f"{route.transport.name}: {route.unfit}")
@@ -212,8 +213,9 @@ class Acting:
                     return self._wait(str(error))
                 except RegionError as error:
                     if self._from_home and not isinstance(error, WayBlocked):
-                        raise
-                    passed.append(self._blocked(route.transport, error.message))
+                        raise error.after(blocked) from error
+                    blocked.append(self._blocked(route.transport, error.message))
+                    passed.append(blocked[-1])
                     if self._from_home:
                         break
                     if isinstance(error, Corrupt):

@@ -26,7 +26,8 @@ of ours: it is logged with its traceback, shown, and tried again at long interva
 from __future__ import annotations
 
 import email.utils
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Self
 
 
 class SyncError(Exception):
@@ -100,6 +101,13 @@ class RegionError(SyncError):
         self.region = region
         self.message = message
         self.retry_after = retry_after
+
+    def after(self, others: Sequence[str]) -> Self:
+        """The same, and what had gone wrong before it: often that is the cause."""
+        if not others:
+            return self
+        said = f"{self.message}; before that {'; '.join(others)}"
+        return type(self)(self.region, said, retry_after=self.retry_after)
 
 
 class Transient(RegionError):  # noqa: N818

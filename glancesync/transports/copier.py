@@ -177,7 +177,8 @@ class Target(threading.Thread):
         if self.is_source():
             raise Failed("target", f"{self.path!r} is the file of home itself")
         self.held = self.berth.hold()
-        sweep(self.directory)
+        with contextlib.suppress(OSError):  # one may write to a directory that one can't list
+            sweep(self.directory)
         if self.is_there():
             self.how = "there"
             return

@@ -197,6 +197,8 @@ def test_what_fails_from_home_too_is_a_failure(bench: Bench, kind: type[RegionEr
     assert bench.run().state is not TaskState.DONE
     assert [region for region, _, _ in bench.straight.sent] == ["B", HOME]
     assert bench.replica().state is ReplicaState.FAILED
+    assert "no" in (bench.replica().last_error or "")
+    assert "straight: no (from B)" in (bench.replica().last_error or ""), "it may be the cause"
 
 
 def test_an_import_that_failed_is_tried_from_home_and_then_not_again(bench: Bench) -> None:

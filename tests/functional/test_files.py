@@ -175,7 +175,8 @@ def test_where_another_file_is_nothing_is_lost(estate: Estate, cli: Cli) -> None
     with sync_with(estate, transports="filesystem,upload"):
         cli("run", image)
 
-        estate.reaches(image, region, "failed", "stalled")  # nor does Glance write over it
+        failed = estate.reaches(image, region, "failed", "stalled")  # nor does Glance write there
+        assert f"'{path}' is another file, and is left alone" in failed["last_error"]
         blocked = [one["Detail"] for one in history(cli, image) if one["What"] == "blocked"]
         assert f"filesystem: '{path}' is another file, and is left alone" in blocked
         assert path.read_bytes() == b"somebody's"
