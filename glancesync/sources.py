@@ -51,7 +51,7 @@ def candidates(
     :param room: of regions that have no limit of their own
     """
     to = next(region for region in regions if region.name == target)
-    holders = {one.region for one in replicas if one.state in SETTLED and one.replica_id}
+    holders = {one.region for one in replicas if one.state in SETTLED and one.replica_id} - {target}
     found = [
         Candidate(
             region.name, region.home, distance(region, to), region.limits.get("sources", room)

@@ -143,6 +143,12 @@ def test_a_region_that_has_it_serves_it_by_the_id_it_has_there(bench: Bench) -> 
     assert bench.replica().copying_since is None
 
 
+def test_a_region_that_lost_it_is_not_served_by_itself(bench: Bench) -> None:
+    bench.record(Replica(IMAGE, "A", ReplicaState.IN_SYNC, replica_id=IMAGE, made=True))
+    assert bench.run().state is TaskState.DONE
+    assert bench.straight.sent == [("B", THERE, True)]
+
+
 def test_home_serves_if_the_other_is_left_alone(bench: Bench) -> None:
     bench.journal.update_region("B", {"maintenance": True})
     assert bench.run().state is TaskState.DONE

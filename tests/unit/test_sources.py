@@ -57,6 +57,12 @@ def test_regions_that_are_left_alone_are_not_copied_from(unwell: dict[str, objec
     assert [one.region for one in candidates("to", regions, [holder("a")], ROOM)] == ["home"]
 
 
+def test_a_region_does_not_serve_itself() -> None:
+    """It is on record to have what it has lost, until somebody looks."""
+    regions = [region("home", home=True), region("to")]
+    assert [one.region for one in candidates("to", regions, [holder("to")], ROOM)] == ["home"]
+
+
 def test_the_nearest_first_and_home_after_its_equals() -> None:
     regions = [
         region("far", "us/ny"),
