@@ -181,6 +181,7 @@ class Target(threading.Thread):
             sweep(self.directory)
         if self.is_there():
             self.how = "there"
+            self.berth.clear()
             return
         self.fresh = True
         try:

@@ -387,6 +387,9 @@ def test_what_an_earlier_order_named_is_found_and_known_as_ours(ends: Ends, link
     before = ends.targets["two"].stat()
     assert fates(order)["two"] == {"target": "two", "ok": True, "how": "there", "made": True}
     assert ends.targets["two"].stat().st_ino == before.st_ino
+    os.link(ends.targets["two"], ends.targets["two"].with_name(PARTIAL))  # killed right there
+    assert fates(order)["two"]["made"]
+    assert ends.names("two") == {"image", LOCK}
     assert Berth(str(ends.targets["two"])).take_back()
     assert ends.names("two") == set()
     assert ends.home.read_bytes() == CONTENT
@@ -536,6 +539,30 @@ def test_a_target_that_is_dropped_goes_and_the_other_stays(ends: Ends) -> None:
             assert fate["message"] == "the copy was cancelled"
             assert ends.names("two") == set()
             assert ends.names("three") >= {LOCK}
+        finally:
+            child.kill()
+
+
+def test_what_is_looked_at_stays_when_nobody_wants_it_any_more(ends: Ends) -> None:
+    order = slow(ends)
+    ends.targets["two"].touch()
+    os.truncate(ends.targets["two"], order["size"])
+    order["targets"] = ends.order("two", "three")["targets"]
+    with start(order) as child:
+        try:
+            until(lambda: partial(ends), 20, "it to have begun")
+            assert child.stdin is not None
+            assert child.stdout is not None
+            child.stdin.write(b'"two"\n')
+            child.stdin.flush()
+            fate = next(
+                line for line in map(json.loads, child.stdout) if line.get("target") == "two"
+            )
+            assert fate["message"] == "the copy was cancelled"
+            assert ends.names("two") == {"image"}
+            child.stdin.close()
+            assert child.wait(10) == 3
+            assert ends.names("three") == set()
         finally:
             child.kill()
 
