@@ -122,6 +122,20 @@ def test_patience_ends_and_who_comes_late_goes_alone() -> None:
     assert transport.transfers == [["A"], ["B"]]
 
 
+def test_who_can_not_fan_out_serves_each_by_itself_and_all_at_once() -> None:
+    together = threading.Barrier(3)
+
+    def script(targets: Sequence[Target], settle: Any) -> None:
+        together.wait(LONG)
+        settle(targets[0], None)
+
+    bundle, transport = Bundle(3, LONG), Scripted(script)
+    transport.capabilities = Capabilities()
+    members = [Member(bundle, transport, region) for region in "ABC"]
+    assert [member.over() for member in members] == [None] * 3
+    assert sorted(transport.transfers) == [["A"], ["B"], ["C"]]
+
+
 def test_other_transports_meet_elsewhere() -> None:
     bundle, one, other = Bundle(2, LONG), Scripted(), Scripted()
     members = [Member(bundle, one, "A"), Member(bundle, other, "B")]
