@@ -16,7 +16,6 @@ import os
 import pathlib
 import shlex
 import shutil
-import subprocess
 import sys
 import threading
 import time
@@ -26,11 +25,12 @@ from typing import Any
 # The program is run by its path, in isolated mode: what belongs to it is found beside it.
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
-from glancesync.transports import scripts
-from glancesync.transports.hosts import End, Host, Job, Program, Trouble, environment, last_words
+from glancesync.transports import programs, scripts
+from glancesync.transports.hosts import End, Host, Job, Program, Trouble
 from glancesync.transports.throttle import Throttle, logins
 
 _TOLD_EVERY = 0.5  # seconds
+_BURST = 2**23  # bytes that may pass before a throttle sees it
 _FULL = 2**20  # bytes
 _ANY_HASH = "sha256"  # to compare two files by, where Glance tells none
 _ENOUGH = 15.0  # seconds for a login, or for the answer to a question that needs no work
@@ -111,12 +111,17 @@ class Delivery:
             self._told = (now, position)
             say(progress={self.name: position})
 
+    @property
+    def _longest(self) -> float:
+        """Seconds without a byte that are no stall: what has passed at once is waited for."""
+        return self.stall + (_BURST / self._rate if self._rate else 0)
+
     def check_time(self) -> None:
         """:raises Trouble: it takes too long, or there was no progress for too long"""
         now = time.monotonic()
         if now > self.ends_at:
             raise Trouble("target", f"not copied within scp_copy_timeout, at byte {self.at}")
-        if now - self._moved_at > self.stall:
+        if now - self._moved_at > self._longest:
             raise Trouble("target", f"the copying stalled at byte {self.at} and was given up")
 
     # -- the order --------------------------------------------------------------------------------
@@ -196,14 +201,14 @@ class Delivery:
         follower: Job | None = None
         if not (rsync and there) and not self.same:
             names = scripts.HASHES.get(self.algorithm, ("", ""))
-            arguments = (self.partial, str(self.size), str(int(self.stall)), *names)
+            arguments = (self.partial, str(self.size), str(int(self._longest)), *names)
             follower = self.target.start(scripts.FOLLOW, *arguments)
         self._moved_at = time.monotonic()
         if self.same:
             self._pace(self.target)
             self._watch(self.target.start(scripts.CLONE, self.path, self.partial), None)
         elif self.source.here or self.target.here:
-            self._run(self._rsync(there, holes) if rsync else self._scp(), follower)
+            self._run(self._command(there, holes), follower)
         elif self._reaches(partial):
             self._pace(self.source)
             if rsync:
@@ -215,42 +220,20 @@ class Delivery:
                 "source", f"{self.source.name} does not let itself into {self.target.name}"
             )
         else:
-            self._run(self._scp(), follower)
+            self._run(self._command(there, holes), follower)
         if holes and not rsync and not self.same:
             self.target.ask(scripts.DIG, self.partial)
         return self._hash_of(follower) if follower is not None and self.algorithm else ""
 
-    def _scp(self) -> list[str]:
-        """The command. By the protocol of old, which is faster and brings bytes in order."""
-        relayed = [] if self.source.here or self.target.here else ["-3"]
-        said = subprocess.run(["scp", "-O"], capture_output=True, check=False, env=environment())
-        # Before OpenSSH 8.7 it was the only one.
-        old = [] if b"option -- O" in said.stderr else ["-O"]
-        return [
-            *("scp", *self.source.config, *old, "-T", "-q", *relayed, "--"),
-            self.path if self.source.here else f"source:{_quoted(self.path)}",
-            self.partial if self.target.here else f"target:{_quoted(self.partial)}",
-        ]
-
-    def _rsync(self, there: int, holes: bool) -> list[str]:
+    def _command(self, there: int, holes: bool) -> list[str]:
+        """What copies, if it is run here."""
+        if self.way != "rsync":
+            return programs.scp(self.source, self.target, self.path, self.partial)
         for host in (self.source, self.target):
             if host.ask(scripts.HAS_RSYNC)[0] != "rsync":
                 raise Trouble(host.end.side, f"{host.name} has no rsync")
-        return [
-            *("rsync", *self._rsync_options(there, holes)),
-            *("-e", shlex.join(["ssh", *self.source.config, "-T"]), "--"),
-            self.path if self.source.here else f"source:{self.path}",
-            self.partial if self.target.here else f"target:{self.partial}",
-        ]
-
-    def _rsync_options(self, there: int, holes: bool) -> list[str]:
-        """Into the file as it is: of one that is there, only what differs is sent."""
-        return [
-            *("--inplace", "--ignore-times", "-s", "--no-human-readable", "--info=progress2"),
-            f"--timeout={max(1, int(self.stall))}",
-            "--no-whole-file" if there else "--whole-file",
-            *(["--sparse"] if holes else []),
-        ]
+        options = programs.rsync_options(there, holes, self._longest)
+        return programs.rsync(self.source, self.target, self.path, self.partial, options)
 
     def _run(self, command: list[str], follower: Job | None) -> None:
         """Have a program copy."""
@@ -258,13 +241,14 @@ class Delivery:
         while not program.over(0.1):
             if follower is None:
                 self._moved_at = time.monotonic()  # rsync, which has a limit of its own
-                if position := _progress(program.said):
+                if position := programs.progress(program.said):
                     self.reach(position)
             else:
                 self._follow(follower)
             self.check_time()
+        self._throttle.stop()  # what is asked from now on does not wait
         if not program.done:
-            self._failed(_reason(program.said))
+            self._failed(programs.reason(program.said))
 
     def _watch(self, job: Job, follower: Job | None) -> None:
         """Have a script copy."""
@@ -275,12 +259,12 @@ class Delivery:
                 if answer == ["copied", "0"]:
                     return
                 if answer is None or answer[0] == "copied":
-                    self._failed(_reason(said))
+                    self._failed(programs.reason(said))
                     return
                 if answer[0] == "norsync":
                     raise Trouble("source", f"{self.source.name} has no rsync")
                 said = (said + " ".join(answer).encode() + b"\n")[-8192:]
-                self.reach(_progress(said) or self.at)
+                self.reach(programs.progress(said) or self.at)
             if follower is not None:
                 self._follow(follower)
             else:
@@ -338,7 +322,7 @@ class Delivery:
     def _rsync_there(self, there: int, holes: bool, follower: Job | None) -> None:
         port, user, host = self._there()
         host = f"[{host}]" if ":" in host else host
-        options = self._rsync_options(there, holes)
+        options = programs.rsync_options(there, holes, self._longest)
         arguments = (port, user, host, self.path, self.partial, *options)
         self._watch(self.source.start(scripts.RSYNC, *arguments), follower)
 
@@ -463,27 +447,6 @@ _COMMIT = {
 
 def _text(rate: int | None) -> str:
     return "" if rate is None else str(rate)
-
-
-def _quoted(path: str) -> str:
-    """A path as a shell takes it, its last part as plain as can be."""
-    return "/".join(shlex.quote(part) if part else "" for part in path.split("/"))
-
-
-def _reason(said: bytes) -> str:
-    """Why a program failed; rsync says that first, and its exit code last."""
-    lines = said.replace(b"\r", b"\n").split(b"\n")
-    first = [line for line in lines if line.startswith(b"rsync: ")]
-    return last_words(first[0] if first else said)
-
-
-def _progress(said: bytes) -> int | None:
-    """The bytes that rsync says it has come to."""
-    for line in reversed(said.replace(b"\n", b"\r").split(b"\r")):
-        number, _, rest = line.strip().partition(b" ")
-        if number.isdigit() and b"%" in rest:
-            return int(number)
-    return None
 
 
 def _told() -> Iterator[Any]:

@@ -152,12 +152,12 @@ def test_the_movers_need_the_standard_library_only(name: str) -> None:
 
 def test_the_courier_needs_little() -> None:
     """It is started for each copy."""
-    names = ("courier", "hosts", "scripts", "throttle")
+    names = ("courier", "hosts", "programs", "scripts", "throttle")
     ours = [ROOT / f"glancesync/transports/{name}.py" for name in names]
     found = set().union(*map(imports_of, ours))
     assert foreign(found) == {"pexpect"}
     modules = {name.split(".")[2] for name in found if name.startswith("glancesync.transports.")}
-    assert modules == {"hosts", "scripts", "throttle"}
+    assert modules == {"hosts", "programs", "scripts", "throttle"}
     assert {part(name) for name in found} == {None, "transports"}
 
 

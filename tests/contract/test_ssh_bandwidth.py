@@ -145,6 +145,19 @@ def test_a_limit_that_goes(
     assert (folders[1] / IMAGE).read_bytes() == CONTENT
 
 
+@pytest.mark.parametrize(
+    ("way", "direction"), [pair for pair in PAIRS if pair[1] in ("to a host", "directly")]
+)
+def test_to_be_held_back_is_no_stall(
+    way: str, direction: str, hosts: Hosts, wires: list[Wire], folders: tuple[Path, Path]
+) -> None:
+    """What passed at once on a fast link is waited for."""
+    pair = Pair(direction, hosts, wires)
+    what = image(CONTENT[: 6 * MIB])
+    (folders[0] / IMAGE).write_bytes(CONTENT[: 6 * MIB])
+    assert deliver(way, pair.ends, folders, Rate(MIB // 2), stall=1, what=what).over() is None
+
+
 def test_a_limit_is_kept_where_a_host_allows_one_session(
     hosts: Hosts, folders: tuple[Path, Path]
 ) -> None:
