@@ -210,7 +210,8 @@ main() {
 }
 """
 
-# Ends a process of ours with the shell, and stops it when it has written too much.
+# Ends a process of ours with the shell, and stops it when it has written too much. /proc/PID/io
+# would count what its children have written, too, once they are over: ssh, for rsync.
 _TENDED = """
 tended() {
   debt=0 seen=0 then=
@@ -219,7 +220,7 @@ tended() {
     read -r rate </proc/self/fd/8
     read -r now _ </proc/uptime
     now=${now%.*}${now#*.}
-    while read -r word count && [ "$word" != wchar: ]; do :; done <"/proc/$1/io"
+    while read -r word count && [ "$word" != wchar: ]; do :; done <"/proc/$1/task/$1/io"
     : "${then:=$now}"
     if [ "$rate" ] && [ "$count" ]; then
       debt=$((debt + count - seen - rate * (now - then) / 100))

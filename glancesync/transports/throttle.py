@@ -1,6 +1,6 @@
 """Holds processes back that move bytes too fast: they are stopped, and go on when it is time.
 
-What a process has written is in ``/proc/PID/io``. Nothing stands in the way of the bytes, so a copy
+What a process has written is known to ``/proc``. Nothing stands in the way of the bytes, so a copy
 without a limit pays nothing; with one they come in bursts of a few hundredths of a second.
 """
 
@@ -81,7 +81,7 @@ class Throttle:
 
 def _written(pid: int) -> int | None:
     try:
-        lines = pathlib.Path(f"/proc/{pid}/io").read_text().splitlines()
+        lines = pathlib.Path(f"/proc/{pid}/task/{pid}/io").read_text().splitlines()
     except OSError:
         return None
     return int(lines[1].removeprefix("wchar: "))

@@ -19,6 +19,7 @@ from tests.sshd import Hosts, Wire, called_by, descendants, lets_itself_in
 
 HERE = Filesystem()
 CONTENT = data(16 * MIB, seed=3)
+LINK = 25e6  # bytes per second: on loopback all may have passed before that is seen
 PARTIAL = f".{IMAGE}.partial"
 PAIRS = [
     ("scp", "to a host"),
@@ -54,7 +55,7 @@ class Pair:
     def __init__(self, direction: str, hosts: Hosts, wires: list[Wire]) -> None:
         one, other = hosts.start(), hosts.start()
         last = one if direction == "from a host" else other
-        self.wire = Wire(last.address, last.port)
+        self.wire = Wire(last.address, last.port, rate=LINK)
         wires.append(self.wire)
         home, there = one.scheme(), other.scheme(port=self.wire.port)
         if direction == "directly":
@@ -155,16 +156,20 @@ def test_to_be_held_back_is_no_stall(
     pair = Pair(direction, hosts, wires)
     what = image(CONTENT[: 6 * MIB])
     (folders[0] / IMAGE).write_bytes(CONTENT[: 6 * MIB])
+    began = time.monotonic()
     assert deliver(way, pair.ends, folders, Rate(MIB // 2), stall=1, what=what).over() is None
+    assert time.monotonic() - began < 22, "and for no longer"
 
 
 def test_a_limit_is_kept_where_a_host_allows_one_session(
-    hosts: Hosts, folders: tuple[Path, Path]
+    hosts: Hosts, wires: list[Wire], folders: tuple[Path, Path]
 ) -> None:
     """The bytes take a login of their own."""
     host = hosts.start("MaxSessions 1")
+    wires.append(Wire(host.address, host.port, rate=LINK))
     began = time.monotonic()
-    assert deliver("scp", (HERE, host.scheme()), folders, Rate(4 * MIB)).over() is None
+    there = host.scheme(port=wires[0].port)
+    assert deliver("scp", (HERE, there), folders, Rate(4 * MIB)).over() is None
     assert time.monotonic() - began > 3
 
 
