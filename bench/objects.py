@@ -36,8 +36,8 @@ SENT, CLIENT, COPIED = "objects", "its own client", "copy inside"
 _UPLOAD = """
 import sys, boto3
 from boto3.s3.transfer import TransferConfig
-# as glance_store's driver has them
-limits = {"multipart_threshold": 100 << 20, "multipart_chunksize": 10 << 20}
+# as the transport has glance_store's driver do it
+limits = {"multipart_threshold": 10 << 20, "multipart_chunksize": 10 << 20}
 client = boto3.client("s3", endpoint_url=sys.argv[1])
 client.upload_file(*sys.argv[2:], Config=TransferConfig(max_concurrency=10, **limits))
 """

@@ -12,7 +12,7 @@ import sys
 import threading
 import types
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 # Libraries that find it take it for what runs this process, and wait for it in vain.
 sys.modules.setdefault("eventlet", None)  # type: ignore[arg-type]
@@ -50,13 +50,15 @@ class Chunks:
 class Store(abc.ABC):
     """A container or bucket, by its driver; ``spec`` is an end of an order."""
 
+    options: ClassVar[dict[str, Any]] = {}  # of the driver's, unless it is told otherwise
+
     def __init__(self, spec: dict[str, Any]) -> None:
         self.name = spec["image"]
         self._conf = cfg.ConfigOpts()
         # The driver adds its own; all of them together would have each and every driver loaded.
         self._conf.register_opts(backend._STORE_OPTS, group=_GROUP)
         self._driver = self._made(self._conf, spec)
-        for option, value in spec["options"].items():
+        for option, value in {**self.options, **spec["options"]}.items():
             self._conf.set_override(option, value, group=_GROUP)
         self._driver = self._made(self._conf, spec)
         self._driver.configure(re_raise_bsc=True)
@@ -154,6 +156,9 @@ class Swift(Store):
 
 class S3(Store):
     """A bucket."""
+
+    # MiB from which on it goes in parts: what is in one is all in memory, more than once.
+    options: ClassVar[dict[str, Any]] = {"s3_store_large_object_size": 10}
 
     def _made(self, conf: Any, spec: dict[str, Any]) -> Any:
         try:

@@ -73,6 +73,10 @@ class S3Store:
     def content(self, name: str) -> bytes:
         return bytes(self._asked.get_object(Bucket=CONTAINER, Key=name)["Body"].read())
 
+    def parts(self, name: str) -> int:
+        tag = str(self._asked.head_object(Bucket=CONTAINER, Key=name)["ETag"]).strip('"')
+        return int(tag.partition("-")[2] or 1)
+
     def put(self, name: str, content: bytes) -> None:
         self._asked.put_object(Bucket=CONTAINER, Key=name, Body=content)
 
@@ -180,6 +184,16 @@ def test_an_image_in_many_parts(store: Store, glance: BareGlance) -> None:
     image = shown(glance)
     assert moved(glance, image, store.scheme, Region("R1")) is None
     assert hashlib.sha512(store.content(image.id)).hexdigest() == image.os_hash_value
+
+
+def test_what_goes_to_an_s3_goes_in_small_parts(object_store: Cluster, glance: BareGlance) -> None:
+    """P7: the driver has a part in memory, more than once; by itself it takes up to 100 MiB."""
+    store = S3Store(object_store)
+    glance.serves = data(21 * MIB)
+    glance.size = len(glance.serves)
+    image = shown(glance)
+    assert moved(glance, image, store.scheme, Region("R1")) is None
+    assert store.parts(image.id) == 3
 
 
 def test_wrong_bytes(store: Store, glance: BareGlance) -> None:
