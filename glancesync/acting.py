@@ -40,6 +40,7 @@ from glancesync.verification import Verification
 
 LOG = logging.getLogger(__name__)
 
+_UNFINISHED = (ReplicaState.COPYING, ReplicaState.FAILED, ReplicaState.STALLED)
 _REPORT_EVERY = 1.0  # seconds between two notes of progress
 
 
@@ -95,7 +96,8 @@ class Acting:
         self.replica = replicas.replica(task.image_id, task.region) or Replica(
             task.image_id, task.region
         )
-        #: By an earlier run; it may have left something.
+        self._last = self.replica  # as an earlier run left it
+        #: By that run; it may have left something.
         self._begun = self.replica.transport
         if self.replica.state is ReplicaState.DELETED:
             self._begun = None
@@ -209,6 +211,8 @@ class Acting:
                 try:
                     return self._move(home, ways, route, found)
                 except CrowdedError as error:
+                    if route.transport.capabilities.direct and not self._from_home:
+                        continue
                     self._record(state=ReplicaState.PENDING)
                     return self._wait(str(error))
                 except RegionError as error:
@@ -234,14 +238,33 @@ class Acting:
             self._settings.source_transfers,
         )
         home = tuple(one for one in found if one.home)
-        begun = self.replica.state is ReplicaState.COPYING
-        if (
-            begun
-            and transport.capabilities.asynchronous
-            and transport.name == self.replica.transport
-        ):
-            return () if self._from_home else (home,)  # it was begun, and failed
+        if self._failed_elsewhere(transport):
+            return (home,)
+        if self._failed(transport):
+            return ()
         return (found, home) if transport.capabilities.direct else (home,)
+
+    def _failed_elsewhere(self, transport: Transport) -> bool:
+        """Whether the region's own work by ``transport`` failed, and it was not from home."""
+        last = self._last
+        return (
+            transport.capabilities.asynchronous
+            and transport.name == last.transport
+            and last.state in _UNFINISHED
+            and last.source not in (None, self._services.home)
+        )
+
+    def _failed(self, transport: Transport) -> bool:
+        """Whether the region's own work by ``transport`` failed since all were tried.
+
+        So did all before the one that an earlier run has begun, as only then it was its turn.
+        """
+        names = [one.name for one in self._settings.transports]
+        last = self._last
+        if not transport.capabilities.asynchronous or last.state is not ReplicaState.COPYING:
+            return False
+        begun = last.transport or ""
+        return begun in names and names.index(transport.name) <= names.index(begun)
 
     @property
     def _from_home(self) -> bool:
@@ -289,7 +312,7 @@ class Acting:
             patience = self._settings.source_patience
             reserved = self._queue.reserve(self._task, copying, found, patience)
             if reserved is None:
-                return self._wait(self._room)
+                return self._wait_for_room(transport)
             self.replica = copying = reserved
             if not self._from_home:
                 service, image, route = self._relay(home, ways, transport)
@@ -299,6 +322,16 @@ class Acting:
             source = Source(image, service, route.source, relayed=not self._from_home)
             target = dataclasses.replace(self._target(home), place=route.target, pace=pace)
             return self._bring(transport, source, target)
+
+    def _wait_for_room(self, transport: Transport) -> Snooze:
+        was = dataclasses.replace(self.replica, state=ReplicaState.PENDING)
+        if self._failed_elsewhere(transport):  # the next run, too, has to know that
+            last = self._last
+            was = dataclasses.replace(
+                was, state=last.state, transport=last.transport, source=last.source
+            )
+        self.replica = dataclasses.replace(was, copying_since=None)
+        return self._wait(self._room)
 
     def _relay(
         self, home: Image, ways: ends.Ways, transport: Transport
@@ -410,6 +443,8 @@ class Acting:
             state=ReplicaState.FAILED if copied_wrong else ReplicaState.PENDING,
         )
         if copied_wrong:
+            if not self._from_home:
+                self._doubt(self.replica.source or "")
             raise Corrupt(self._task.region, f"the copy was removed: {cause}")
 
     def _clear_leftovers(self) -> None:

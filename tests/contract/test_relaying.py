@@ -5,6 +5,7 @@ The far ends are :class:`ListingGlance`; the transport says which way it was sen
 record that it finds. Real bytes from region to region: ``tests/functional/test_relay.py``.
 """
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
@@ -12,20 +13,30 @@ import pytest
 
 from glancesync.acting import Settings
 from glancesync.bundle import Bundle
+from glancesync.ends import Schemes
 from glancesync.errors import Corrupt, RegionError, Transient, WayBlocked
 from glancesync.executor import Executor
-from glancesync.interfaces import Ask, Capabilities, Changes, ImageService, Source, Target
+from glancesync.interfaces import (
+    Ask,
+    Capabilities,
+    Changes,
+    ImageService,
+    Source,
+    Target,
+    Transport,
+)
 from glancesync.journal.journal import Journal
 from glancesync.model import Done, Replica, Task
-from glancesync.pacing import Limits, Pacing
+from glancesync.pacing import Limits, Pacing, StoreUse
 from glancesync.placement.strategies import STRATEGIES
 from glancesync.retry import RetryPolicy
+from glancesync.schemes import Http
 from glancesync.sources import Candidate, candidates
 from glancesync.states import ReplicaState, TaskKind, TaskState
 from glancesync.transports.reading import Reading
 from glancesync.transports.settings import TransferSettings
 from glancesync.wiring import SystemClock
-from tests.contract.listing_glance import ListingGlance
+from tests.contract.listing_glance import Answer, ListingGlance
 
 IMAGE = "11111111-2222-3333-4444-555555555555"
 THERE = "99999999-2222-3333-4444-555555555555"  # what B calls it
@@ -37,9 +48,10 @@ QUEUED = {"status": "queued", **dict.fromkeys(NONE)}
 class Straight:
     """``fails``: region it is to copy from -> what goes wrong."""
 
-    name = "straight"
-
-    def __init__(self, bench: "Bench", *, asynchronous: bool = False) -> None:
+    def __init__(
+        self, bench: "Bench", name: str = "straight", *, asynchronous: bool = False
+    ) -> None:
+        self.name = name
         self.capabilities = Capabilities(direct=True, asynchronous=asynchronous)
         self.fails: dict[str, RegionError] = {}
         self.sent: list[tuple[str, str, bool]] = []
@@ -66,6 +78,10 @@ class Bench:
         self.journal, self.home = journal, HOME
         self.glances = {name: ListingGlance(name) for name in (HOME, "A", "B", "D")}
         self.straight = Straight(self)
+        self.before: list[Transport] = []  # transports that are tried first
+        self.after: list[Transport] = []
+        self.schemes: Schemes = {}
+        self.pacing = Pacing(self.journal.regions, lambda: 1, SystemClock(), lambda: 0, Limits())
         self.room = 1
         for name, image_id in ((HOME, IMAGE), ("B", THERE)):
             self.glances[name].add(image_id)
@@ -108,10 +124,11 @@ class Bench:
             STRATEGIES["ALL"],
             RetryPolicy(fast_attempts=3, base=10, cap=1000),
             Settings(
-                [self.straight],
+                [*self.before, self.straight, *self.after],
                 Reading(TransferSettings()),
                 SystemClock(),
-                Pacing(self.journal.regions, lambda: 1, SystemClock(), lambda: 0, Limits()),
+                self.pacing,
+                self.schemes,
                 source_transfers=self.room,
             ),
             lambda: 0.999,
@@ -213,3 +230,79 @@ def test_an_import_that_failed_is_tried_from_home_and_then_not_again(bench: Benc
     assert [region for region, _, _ in bench.straight.sent] == ["B", HOME]
     assert [task.state for task in tasks[:2]] == [TaskState.WAITING] * 2
     assert "straight: it failed there" in str(tasks[2].reason)
+
+
+def test_after_a_failed_import_comes_the_next_also_if_others_were_tried_before(
+    bench: Bench,
+) -> None:
+    """Each look costs no attempt: begun again and again, it would be tried for ever."""
+    blocked, first = Straight(bench, "blocked"), Straight(bench, "first", asynchronous=True)
+    for name in (HOME, "B"):
+        blocked.fails[name] = WayBlocked(name, "no")
+    bench.straight = Straight(bench, asynchronous=True)
+    last = Straight(bench, "last")
+    bench.before, bench.after = [blocked, first], [last]
+    tasks = [bench.run() for _ in range(5)]
+    assert [region for region, _, _ in first.sent] == ["B", HOME]
+    assert [region for region, _, _ in bench.straight.sent] == ["B", HOME]
+    assert [region for region, _, _ in last.sent] == ["B"]
+    assert [task.state for task in tasks] == [TaskState.WAITING] * 4 + [TaskState.DONE]
+
+
+def test_an_import_that_waits_for_home_takes_no_room_and_stays_with_home(bench: Bench) -> None:
+    bench.straight = Straight(bench, asynchronous=True)
+    bench.run()
+    assert bench.replica().copying_since is not None
+    bench.occupy(HOME)
+    for _ in range(2):
+        assert "can be copied from" in str(bench.run().reason)
+        assert bench.replica().copying_since is None
+    bench.room = 2
+    bench.run()
+    assert [region for region, _, _ in bench.straight.sent] == ["B", HOME]
+
+
+def test_what_waits_for_home_after_a_failure_takes_no_room(bench: Bench) -> None:
+    bench.straight.fails["B"] = WayBlocked("B", "no")
+    bench.occupy(HOME)
+    assert "can be copied from" in str(bench.run().reason)
+    assert (bench.replica().state, bench.replica().copying_since) == (ReplicaState.PENDING, None)
+
+
+def test_wrong_bytes_by_an_import_are_looked_at_where_they_came_from(bench: Bench) -> None:
+    bench.straight = Straight(bench, asynchronous=True)
+    bench.run()
+    bench.glances["A"].add(IMAGE, os_hash_value="0" * 128)
+    assert bench.run().attempt == 1
+    assert bench.replica().state is ReplicaState.FAILED
+    assert [task.verify for task in bench.journal.list_tasks(region="B")] == [True]
+
+    bench.glances["A"].add(IMAGE, **QUEUED)
+    bench.run()
+    assert [region for region, _, _ in bench.straight.sent] == ["B", HOME]
+
+
+def located(name: str) -> Callable[[str, str], Answer | None]:
+    """A Glance whose one store reads from a web server."""
+
+    def says(method: str, path: str) -> Answer | None:
+        if path.endswith("/locations"):
+            return 200, {}, json.dumps([{"url": f"http://{name}.example/{path}"}]).encode()
+        return (404, {}, b"") if path.startswith("/v2/info") else None
+
+    return says
+
+
+def test_home_serves_if_the_others_store_has_no_room(bench: Bench) -> None:
+    """It may have none for a long time, while it is itself being filled."""
+    bench.straight.capabilities = Capabilities(direct=True, reads=frozenset({Http.name}))
+    for name in (HOME, "B"):
+        bench.glances[name].says = located(name)
+    bench.schemes = {name: [Http(netloc=f"{name}.example", max_parallel=1)] for name in (HOME, "B")}
+    uses = [StoreUse(f"{name} http", None, 1) for name in ("B", HOME)]
+    with bench.pacing.flow("another", "upload", [], uses):
+        assert bench.run().state is TaskState.WAITING
+        assert (bench.replica().state, bench.replica().source) == (ReplicaState.PENDING, HOME)
+    with bench.pacing.flow("another", "upload", [], uses[:1]):
+        assert bench.run().state is TaskState.DONE
+    assert [region for region, _, _ in bench.straight.sent] == [HOME]
