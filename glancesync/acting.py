@@ -318,7 +318,9 @@ class Acting:
                 service, image, route = self._relay(home, ways, transport)
         with self._flow(home, transport, service.region, route) as pace:
             said = f"{home.size} bytes by {transport.name} from {service.region}"
-            self._record(self._note("transfer", said), **vars(copying))
+            self.replica = copying
+            note = self._note("transfer", said)
+            self._queue.commit(self._task, Changes(replica=copying, notes=(note,), begun=True))
             source = Source(image, service, route.source, relayed=not self._from_home)
             target = dataclasses.replace(self._target(home), place=route.target, pace=pace)
             return self._bring(transport, source, target)

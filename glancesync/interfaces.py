@@ -92,6 +92,7 @@ class Changes:
     ``audit``: all but its ``watched_to``; its times become the database's now when it ends.
     ``plan``: how far it is; ``steps``: new ones, or what became of them.
     ``hurry``: replica tasks that wait for this reason are due, as it is no more.
+    ``begun``: what the task has waited for is over; how long it waits counts anew.
     ``settled``: kinds of findings about the task's region that are dealt with and forgotten.
     """
 
@@ -108,6 +109,7 @@ class Changes:
     plan: Plan | None = None
     steps: tuple[Step, ...] = ()
     hurry: str | None = None
+    begun: bool = False
 
 
 class Queue(Protocol):

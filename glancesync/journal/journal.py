@@ -143,7 +143,9 @@ class Journal:
             plans.save_steps(connection, changes.steps)
             queue.ask(connection, changes.asks)
             if changes.hurry is not None:
-                queue.hurry_those(connection, changes.hurry)
+                queue.hurry_those(connection, changes.hurry, task.image_id)
+            if changes.begun:
+                queue.begin(connection, task)
             if outcome is not None:
                 queue.conclude(connection, task, outcome, row)
             tallies.add(connection, tallies.of_end(task, changes, outcome, row.waited))

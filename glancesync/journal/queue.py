@@ -288,10 +288,12 @@ def hurry(connection: sa.Connection, region: str | None, since: float) -> None:
     _make_ready(connection, *which)
 
 
-def hurry_those(connection: sa.Connection, reason: str) -> None:
-    """Make due the replica tasks that wait for ``reason``."""
-    waiting = t.c.state == TaskState.WAITING.value
-    _make_ready(connection, waiting, t.c.kind == TaskKind.REPLICA.value, t.c.reason == reason)
+def hurry_those(connection: sa.Connection, reason: str, image_id: str = "") -> None:
+    """Make due the replica tasks, of one image or of all, that wait for ``reason``."""
+    which = [t.c.state == TaskState.WAITING.value, t.c.kind == TaskKind.REPLICA.value]
+    if image_id:  # of which few wait, while of all a hundred thousand may
+        which.append(t.c.image_id == image_id)
+    _make_ready(connection, *which, t.c.reason == reason)
 
 
 def make_due(connection: sa.Connection, kind: TaskKind, regions: Iterable[str]) -> None:
@@ -372,6 +374,11 @@ def rescue(connection: sa.Connection, fast_attempts: int, pause: float) -> list[
                 )
             )
     return [row.region for row in expired]
+
+
+def begin(connection: sa.Connection, task: Task) -> None:
+    """Forget how long it has waited."""
+    connection.execute(sa.update(t).where(*mine(task)).values(waiting_since=None))
 
 
 def conclude(connection: sa.Connection, task: Task, outcome: Outcome, row: sa.Row[Any]) -> None:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
+import sqlalchemy as sa
 
 from glancesync.acting import Settings
 from glancesync.bundle import Bundle
@@ -26,6 +27,7 @@ from glancesync.interfaces import (
     Transport,
 )
 from glancesync.journal.journal import Journal
+from glancesync.journal.schema import task as table
 from glancesync.model import Done, Replica, Task
 from glancesync.pacing import Limits, Pacing, StoreUse
 from glancesync.placement.strategies import STRATEGIES
@@ -101,6 +103,13 @@ class Bench:
         self.journal.ask([Ask(TaskKind.REPLICA, image_id, region, urgent=True)], "test")
         (task,) = self.journal.claim("me", lease=600, limit=1, regions={region})
         return task
+
+    def time_passes(self, task: Task, seconds: float) -> None:
+        """Have the task wait for so much longer."""
+        earlier = table.c.waiting_since - seconds
+        with self.journal.database.write() as connection:
+            this = sa.update(table).where(table.c.id == task.id)
+            connection.execute(this.values(waiting_since=earlier))
 
     def occupy(self, *sources: str) -> None:
         """Have each of ``sources`` serve somebody."""
@@ -306,3 +315,19 @@ def test_home_serves_if_the_others_store_has_no_room(bench: Bench) -> None:
     with bench.pacing.flow("another", "upload", [], uses[:1]):
         assert bench.run().state is TaskState.DONE
     assert [region for region, _, _ in bench.straight.sent] == [HOME]
+
+
+def test_an_import_is_not_taken_for_stuck_as_it_had_to_wait_for_room(bench: Bench) -> None:
+    bench.straight = Straight(bench, asynchronous=True)
+    bench.occupy("B", HOME)
+    task = bench.run()
+    bench.time_passes(task, Settings.stuck + 1)
+    bench.room = 2
+    assert "imports it" in str(bench.run().reason)
+    bench.glances["A"].images[IMAGE]["status"] = "importing"
+    assert "is importing" in str(bench.run().reason)
+    assert bench.glances["A"].deleted == []
+
+    bench.time_passes(task, Settings.stuck + 1)
+    bench.run()
+    assert bench.glances["A"].deleted == [IMAGE]
