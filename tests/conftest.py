@@ -15,6 +15,9 @@ pytest_plugins = [
 ]
 
 _CLOUDS = ("tests/functional/", "tests/faults/", "tests/hook/")
+_CLOUDLESS = tuple(
+    f"tests/faults/test_{name}.py" for name in ("database_faults", "links", "ssh_faults")
+)
 
 
 class Scheduling(LoadScopeScheduling):
@@ -22,7 +25,7 @@ class Scheduling(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return "clouds" if file.startswith(_CLOUDS) else file
+        return "clouds" if file.startswith(_CLOUDS) and file not in _CLOUDLESS else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
