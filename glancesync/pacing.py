@@ -77,7 +77,7 @@ class Pacing:
         self._limits = limits
         self._lock = threading.Lock()
         self._flows: set[_Flow] = set()
-        self._stores: dict[Key, float] = {}
+        self._stores: dict[Key, int] = {}
         self._now: dict[Key, float] = {}
         self._parts = 1
         self._looked_at = -math.inf
@@ -105,9 +105,10 @@ class Pacing:
             for use in uses.values():
                 self._check(use, image_id)
             self._flows.add(flow)
-            self._stores |= {
-                ("store", use.name): float(use.bandwidth) for use in uses.values() if use.bandwidth
-            }
+            for use in uses.values():  # what is said of them now: there may have been a reload
+                self._stores.pop(("store", use.name), None)
+                if use.bandwidth:
+                    self._stores["store", use.name] = use.bandwidth
         try:
             yield lambda: self._share(flow)
         finally:
@@ -126,7 +127,8 @@ class Pacing:
         self._keep_up()
         with self._lock:
             flows = {one: one.keys for one in self._flows}
-            limits = self._stores | self._now
+            stores = {key: limit / self._parts for key, limit in self._stores.items()}
+        limits = stores | self._now
         share = shares(flows, limits).get(flow)
         return None if share is None else max(1, int(share))
 

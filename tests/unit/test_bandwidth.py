@@ -192,6 +192,16 @@ def test_homes_limit_is_on_all_that_leaves_it(bench: Bench) -> None:
         assert (one(), two(), three()) == (3 * M, 3 * M, 3 * M)
 
 
+def test_a_stores_limit_is_shared_by_the_nodes_and_can_be_taken_away(bench: Bench) -> None:
+    with bench.pacing.flow("i", "scp", ["home"], [StoreUse("two file", 8 * M)]) as pace:
+        assert pace() == 8 * M
+        bench.nodes = 2
+        bench.clock.now += 3
+        assert pace() == 4 * M
+    with bench.pacing.flow("i", "scp", ["home"], [StoreUse("two file")]) as pace:
+        assert pace() is None
+
+
 def test_the_time_of_day(bench: Bench) -> None:
     bench.limit("two", "08:00-18:00 1M, else 4M")
     with bench.pacing.flow("i", "upload", ["home", "two"], ()) as pace:
