@@ -95,7 +95,10 @@ class Bundle:
                 meeting.begun = True
         if leading:
             # Not in this thread: the leader, too, is done when its own target is settled (P8).
-            threading.Thread(target=_hold, args=(meeting, source), daemon=True).start()
+            try:
+                threading.Thread(target=_hold, args=(meeting, source), daemon=True).start()
+            except RuntimeError:  # there are no more threads; others wait for this one
+                _hold(meeting, source)
         seat.settled.wait()
         if seat.error is not None:
             raise seat.error

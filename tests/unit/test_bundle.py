@@ -136,6 +136,21 @@ def test_who_can_not_fan_out_serves_each_by_itself_and_all_at_once() -> None:
     assert sorted(transport.transfers) == [["A"], ["B"], ["C"]]
 
 
+def test_nobody_is_left_waiting_if_there_are_no_more_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Refused(threading.Thread):
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    bundle, transport = Bundle(2, LONG), Scripted()
+    first = Member(bundle, transport, "A")
+    until(lambda: waiting(bundle) == 1, LONG, "A is seated")
+    monkeypatch.setattr(threading, "Thread", Refused)
+    second = Member(bundle, transport, "B")
+    assert [first.over(), second.over()] == [None] * 2
+
+
 def test_other_transports_meet_elsewhere() -> None:
     bundle, one, other = Bundle(2, LONG), Scripted(), Scripted()
     members = [Member(bundle, one, "A"), Member(bundle, other, "B")]
