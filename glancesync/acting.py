@@ -12,7 +12,7 @@ from glancesync import ends, leftovers, planner
 from glancesync.bundle import Bundle
 from glancesync.choice import Route
 from glancesync.counts import Count, Counter
-from glancesync.errors import Conflict, Corrupt, Refused, RegionError, Transient, WayBlocked
+from glancesync.errors import Conflict, Corrupt, Refused, RegionError, WayBlocked
 from glancesync.interfaces import (
     Ask,
     Changes,
@@ -226,7 +226,7 @@ class Acting:
                         self._doubt(error.region)
         said = "; ".join(passed)
         if any(route.unfit is None for route in ways.routes):
-            raise Transient(self._task.region, f"no transport could bring the bytes: {said}")
+            raise WayBlocked(self._task.region, f"no transport could bring the bytes: {said}")
         raise Refused(self._task.region, f"no transport fits: {said}")
 
     def _rounds(self, transport: Transport) -> Sequence[tuple[Candidate, ...]]:

@@ -18,7 +18,14 @@ from glancesync.acting import Settings
 from glancesync.bundle import Bundle
 from glancesync.counts import Count, Counter, reason
 from glancesync.decided import kind_of
-from glancesync.errors import Corrupt, JournalUnavailable, LeaseLost, RegionError, Throttled
+from glancesync.errors import (
+    Corrupt,
+    JournalUnavailable,
+    LeaseLost,
+    RegionError,
+    Throttled,
+    WayBlocked,
+)
 from glancesync.home import observed, read_home
 from glancesync.interfaces import (
     Ask,
@@ -135,8 +142,11 @@ class Executor:
         """Whether ``error`` says how its region is.
 
         Not if home has answered, and does not give the bytes of an image: that would count once for
-        each region which wants them, and soon nothing were done for any image.
+        each region which wants them, and soon nothing were done for any image. Nor if the ways of
+        bytes are blocked, beside the Glances that have answered.
         """
+        if isinstance(error, WayBlocked):
+            return False
         of_bytes = replication is not None and replication.has_home
         return error.region != self._services.home or not of_bytes or isinstance(error, Throttled)
 

@@ -85,6 +85,7 @@ class Bench:
         self.schemes: Schemes = {}
         self.pacing = Pacing(self.journal.regions, lambda: 1, SystemClock(), lambda: 0, Limits())
         self.room = 1
+        self.heard: list[tuple[str, RegionError | None]] = []
         for name, image_id in ((HOME, IMAGE), ("B", THERE)):
             self.glances[name].add(image_id)
         for name in ("A", "D"):
@@ -142,7 +143,7 @@ class Bench:
             ),
             lambda: 0.999,
             {},
-            lambda region, error: None,
+            lambda region, error: self.heard.append((region, error)),
         ).run(task, Bundle(1), threading.Event())
         after = self.journal.task(task.id)
         assert after is not None
@@ -231,6 +232,16 @@ def test_what_fails_from_home_too_is_a_failure(bench: Bench, kind: type[RegionEr
     assert bench.replica().state is ReplicaState.FAILED
     assert "no" in (bench.replica().last_error or "")
     assert "straight: no (from B)" in (bench.replica().last_error or ""), "it may be the cause"
+
+
+def test_blocked_ways_do_not_say_that_the_region_is_unwell(bench: Bench) -> None:
+    """Its Glance has just answered; it may even be home whose files are out of reach."""
+    for name in ("B", HOME):
+        bench.straight.fails[name] = WayBlocked(name, "the host does not answer")
+    task = bench.run()
+    assert "no transport could bring the bytes" in str(task.reason)
+    assert task.attempt == 1
+    assert [error for _, error in bench.heard if error] == []
 
 
 def test_an_import_that_failed_is_tried_from_home_and_then_not_again(bench: Bench) -> None:
