@@ -223,7 +223,7 @@ class Acting:
                     if self._from_home:
                         break
                     if isinstance(error, Corrupt):
-                        self._doubt(error.region)
+                        self._doubt()
         said = "; ".join(passed)
         if any(route.unfit is None for route in ways.routes):
             raise WayBlocked(self._task.region, f"no transport could bring the bytes: {said}")
@@ -277,8 +277,9 @@ class Acting:
         self._queue.commit(self._task, Changes(notes=(self._note("blocked", said),)))
         return said
 
-    def _doubt(self, region: str) -> None:
-        """Have a region's bytes looked at that were wrong when they were copied from there."""
+    def _doubt(self) -> None:
+        """Have the bytes looked at, where they came from, that turned out wrong here."""
+        region = self.replica.source or ""
         ask = Ask(TaskKind.REPLICA, self._task.image_id, region, Priority.AUDIT, verify=True)
         self._queue.commit(self._task, Changes(asks=(ask,)))
 
@@ -446,7 +447,7 @@ class Acting:
         )
         if copied_wrong:
             if not self._from_home:
-                self._doubt(self.replica.source or "")
+                self._doubt()
             raise Corrupt(self._task.region, f"the copy was removed: {cause}")
 
     def _clear_leftovers(self) -> None:
