@@ -131,7 +131,7 @@ class Executor:
         except JournalUnavailable:
             raise  # no failure of the task, and could not be written down
         except RegionError as error:
-            if self._tells(error, replication):
+            if not lost.is_set() and self._tells(error, replication):
                 self._heard(error.region, error)
             self._fail(task, error, replication)
         except Exception as error:

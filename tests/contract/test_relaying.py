@@ -56,6 +56,7 @@ class Straight:
         self.name = name
         self.capabilities = Capabilities(direct=True, asynchronous=asynchronous)
         self.fails: dict[str, RegionError] = {}
+        self.meanwhile: Callable[[], None] = lambda: None
         self.sent: list[tuple[str, str, bool]] = []
         self._bench = bench
 
@@ -67,6 +68,7 @@ class Straight:
     ) -> None:
         (target,) = targets
         self.sent.append((source.service.region, source.image.id, source.relayed))
+        self.meanwhile()
         error = self.fails.get(source.service.region)
         if error is None and not self.capabilities.asynchronous:
             self._bench.glances[target.region].add(IMAGE)
@@ -85,6 +87,7 @@ class Bench:
         self.schemes: Schemes = {}
         self.pacing = Pacing(self.journal.regions, lambda: 1, SystemClock(), lambda: 0, Limits())
         self.room = 1
+        self.lost = threading.Event()
         self.heard: list[tuple[str, RegionError | None]] = []
         for name, image_id in ((HOME, IMAGE), ("B", THERE)):
             self.glances[name].add(image_id)
@@ -144,7 +147,7 @@ class Bench:
             lambda: 0.999,
             {},
             lambda region, error: self.heard.append((region, error)),
-        ).run(task, Bundle(1), threading.Event())
+        ).run(task, Bundle(1), self.lost)
         after = self.journal.task(task.id)
         assert after is not None
         return after
@@ -242,6 +245,19 @@ def test_blocked_ways_do_not_say_that_the_region_is_unwell(bench: Bench) -> None
     assert "no transport could bring the bytes" in str(task.reason)
     assert task.attempt == 1
     assert [error for _, error in bench.heard if error] == []
+
+
+def test_a_copy_that_is_broken_off_does_not_say_that_the_region_is_unwell(bench: Bench) -> None:
+    """As where a node stops, and all its copies to a region end at the same moment."""
+    bench.straight.fails[HOME] = Transient("A", "the transfer ended without a word about it")
+    bench.journal.update_region("B", {"maintenance": True})
+    bench.run()
+    assert [region for region, error in bench.heard if error] == ["A"]
+
+    bench.heard.clear()
+    bench.straight.meanwhile = bench.lost.set
+    bench.run()
+    assert [region for region, error in bench.heard if error] == []
 
 
 def test_an_import_that_failed_is_tried_from_home_and_then_not_again(bench: Bench) -> None:
