@@ -40,7 +40,7 @@ def translated(region: str, doing: str) -> Iterator[None]:
         TypeError,
     ) as error:
         said = str(error) or type(error).__name__
-        raise Transient(region, f"could not {doing}: {said}") from error
+        raise Transient(region, f"could not {doing}: {without_secrets(said)}") from error
 
 
 def _answered(region: str, doing: str, error: ksa.HttpError) -> RegionError:
@@ -55,7 +55,7 @@ def _answered(region: str, doing: str, error: ksa.HttpError) -> RegionError:
 def _error(
     region: str, doing: str, status: int, text: str, headers: Mapping[str, str] | None = None
 ) -> RegionError:
-    said = f"could not {doing}: HTTP {status}: {text}"[:_LONGEST]
+    said = f"could not {doing}: HTTP {status}: {without_secrets(text)}"[:_LONGEST]
     return from_status(region, said, status, headers)
 
 
@@ -79,6 +79,11 @@ def in_words(body: str) -> str:
     text = re.sub(r"<[^>]*>", " ", body)
     lines = [" ".join(html.unescape(line).split()) for line in text.splitlines()]
     return ": ".join(dict.fromkeys(line for line in lines if line))  # title and heading are equal
+
+
+def without_secrets(text: str) -> str:
+    """Without the user and password of a URL, which a Glance may repeat: locations have them."""
+    return re.sub(r"([a-z0-9+]+://)[^\s@'\"]+@", r"\1***@", text, flags=re.IGNORECASE)
 
 
 def _silence(text: str) -> str:

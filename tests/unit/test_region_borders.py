@@ -333,6 +333,12 @@ GLANCE_SAYS_NO = """<html>
         (ksa.MissingAuthPlugin("no"), Credential, "no token: no"),
         (requests.ConnectionError("no"), Transient, "no"),
         (json.JSONDecodeError("no", "<html>", 0), Transient, "no"),
+        (
+            answer(400, "no such URI: swift+http://admin%3Aglance:sesame@swift:5000/v3/c/i there"),
+            Refused,
+            "HTTP 400: no such URI: swift+http://***@swift:5000/v3/c/i there",
+        ),
+        (ValueError("s3://KEY:SECRET@host/b/i?"), Transient, "s3://***@host/b/i?"),
         (KeyError("images"), Transient, "'images'"),
         (TypeError("no"), Transient, "no"),
     ],
