@@ -26,6 +26,7 @@ of ours: it is logged with its traceback, shown, and tried again at long interva
 from __future__ import annotations
 
 import email.utils
+import re
 from collections.abc import Mapping, Sequence
 from typing import Self
 
@@ -177,3 +178,8 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return max(0.0, (then - now).total_seconds())
     except (TypeError, ValueError):
         return None
+
+
+def without_secrets(text: str) -> str:
+    """Without the user and password of a URL, which far ends may repeat: locations have them."""
+    return re.sub(r"([a-z0-9+]+://)[^\s@'\"]+@", r"\1***@", text, flags=re.IGNORECASE)

@@ -12,7 +12,7 @@ import requests
 from glanceclient import exc
 from keystoneauth1 import exceptions as ksa
 
-from glancesync.errors import Credential, RegionError, Transient, from_status
+from glancesync.errors import Credential, RegionError, Transient, from_status, without_secrets
 
 _LONGEST = 2000  # characters of an answer that are kept
 
@@ -79,11 +79,6 @@ def in_words(body: str) -> str:
     text = re.sub(r"<[^>]*>", " ", body)
     lines = [" ".join(html.unescape(line).split()) for line in text.splitlines()]
     return ": ".join(dict.fromkeys(line for line in lines if line))  # title and heading are equal
-
-
-def without_secrets(text: str) -> str:
-    """Without the user and password of a URL, which a Glance may repeat: locations have them."""
-    return re.sub(r"([a-z0-9+]+://)[^\s@'\"]+@", r"\1***@", text, flags=re.IGNORECASE)
 
 
 def _silence(text: str) -> str:

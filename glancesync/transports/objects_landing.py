@@ -6,7 +6,15 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-from glancesync.errors import Corrupt, Refused, RegionError, Transient, WayBlocked, from_status
+from glancesync.errors import (
+    Corrupt,
+    Refused,
+    RegionError,
+    Transient,
+    WayBlocked,
+    from_status,
+    without_secrets,
+)
 from glancesync.interfaces import Source, Target
 from glancesync.schemes import Location
 from glancesync.transports import child
@@ -79,7 +87,7 @@ def _told(program: str, order: dict[str, Any], source: Source, target: Target) -
 
 
 def _error(source: Source, target: Target, line: dict[str, Any]) -> RegionError:
-    said = line["message"]
+    said = without_secrets(line["message"])
     if line["side"] == "corrupt":
         return Corrupt(source.service.region, f"image {source.image.id}: {said}")
     if line["side"] == "source":
