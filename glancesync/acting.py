@@ -231,6 +231,10 @@ class Acting:
 
     def _rounds(self, transport: Transport) -> Sequence[tuple[Candidate, ...]]:
         """From where a transport is tried: the best that has the image; if that fails, home."""
+        if self._failed(transport):
+            return ()
+        if not transport.capabilities.direct:
+            return ((),)  # home, always: nobody has to be looked for
         found = candidates(
             self._task.region,
             self._replicas.regions(),
@@ -238,11 +242,7 @@ class Acting:
             self._settings.source_transfers,
         )
         home = tuple(one for one in found if one.home)
-        if self._failed_elsewhere(transport):
-            return (home,)
-        if self._failed(transport):
-            return ()
-        return (found, home) if transport.capabilities.direct else (home,)
+        return (home,) if self._failed_elsewhere(transport) else (found, home)
 
     def _failed_elsewhere(self, transport: Transport) -> bool:
         """Whether the region's own work by ``transport`` failed, and it was not from home."""
@@ -255,16 +255,19 @@ class Acting:
         )
 
     def _failed(self, transport: Transport) -> bool:
-        """Whether the region's own work by ``transport`` failed since all were tried.
+        """Whether the region's own work by ``transport`` failed, from home too.
 
         So did all before the one that an earlier run has begun, as only then it was its turn.
         """
         names = [one.name for one in self._settings.transports]
-        last = self._last
-        if not transport.capabilities.asynchronous or last.state is not ReplicaState.COPYING:
-            return False
-        begun = last.transport or ""
-        return begun in names and names.index(transport.name) <= names.index(begun)
+        begun = self._last.transport or ""
+        return (
+            transport.capabilities.asynchronous
+            and self._last.state is ReplicaState.COPYING
+            and not self._failed_elsewhere(transport)
+            and begun in names
+            and names.index(transport.name) <= names.index(begun)
+        )
 
     @property
     def _from_home(self) -> bool:
