@@ -293,7 +293,7 @@ class Acting:
     @property
     def _room(self) -> str:
         """The reason to wait that ends when another region has the image."""
-        return f"waits for a region that image {self._task.image_id} can be copied from"
+        return f"no region that image {self._task.image_id} can be copied from has room"
 
     def _move(
         self, home: Image, ways: ends.Ways, route: Route, found: Sequence[Candidate]
