@@ -355,6 +355,21 @@ def test_an_import_is_not_taken_for_stuck_as_it_had_to_wait_for_room(bench: Benc
     assert "is importing" in str(bench.run().reason)
     assert bench.glances["A"].deleted == []
 
+
+def test_an_import_that_is_stuck_is_begun_again_from_home(bench: Bench) -> None:
+    glance = bench.glances["A"]
+
+    def says(method: str, path: str) -> Answer | None:
+        if method != "POST":
+            return None
+        glance.add(IMAGE, **QUEUED)
+        return 201, {}, json.dumps(glance.images[IMAGE]).encode()
+
+    glance.says = says
+    bench.straight = Straight(bench, asynchronous=True)
+    task = bench.run()
+    glance.images[IMAGE]["status"] = "importing"
     bench.time_passes(task, Settings.stuck + 1)
     bench.run()
-    assert bench.glances["A"].deleted == [IMAGE]
+    assert glance.deleted == [IMAGE]
+    assert [region for region, _, _ in bench.straight.sent] == ["B", HOME]
