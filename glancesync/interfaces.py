@@ -91,7 +91,8 @@ class Changes:
     ``pending``: regions in which a replica of the task's image is to be shown as pending.
     ``audit``: all but its ``watched_to``; its times become the database's now when it ends.
     ``plan``: how far it is; ``steps``: new ones, or what became of them.
-    ``hurry``: replica tasks that wait for this reason are due, as it is no more.
+    ``hurry``: replica tasks that wait for this reason are due, as it is no more; with
+    ``hurry_most`` so many of them, the longest waiting.
     ``begun``: what the task has waited for is over; how long it waits counts anew.
     ``settled``: kinds of findings about the task's region that are dealt with and forgotten.
     """
@@ -109,6 +110,7 @@ class Changes:
     plan: Plan | None = None
     steps: tuple[Step, ...] = ()
     hurry: str | None = None
+    hurry_most: int | None = None
     begun: bool = False
 
 

@@ -240,8 +240,11 @@ class Replication(Acting):
         counts = self.counts
         if self._done and self._task.priority >= Priority.AUDIT:
             counts += (Count(Counter.REPAIRED, self._task.region),)
-        hurry = self._room if self.replica.copying_since else None
-        return Changes(replica=replica, notes=notes, counts=counts, hurry=hurry), Done(said)
+        changes = Changes(replica=replica, notes=notes, counts=counts)
+        if self.replica.copying_since:  # there is room for as many as it serves, and where it was
+            more = self._settings.source_transfers + 1
+            changes = dataclasses.replace(changes, hurry=self._room, hurry_most=more)
+        return changes, Done(said)
 
     def _standing(self, desired: Image | None, observed: Image | None) -> str | None:
         """What is to be said about a replica that needs no more work."""

@@ -143,7 +143,7 @@ class Journal:
             plans.save_steps(connection, changes.steps)
             queue.ask(connection, changes.asks)
             if changes.hurry is not None:
-                queue.hurry_those(connection, changes.hurry, task.image_id)
+                queue.hurry_those(connection, changes.hurry, task.image_id, changes.hurry_most)
             if changes.begun:
                 queue.begin(connection, task)
             if outcome is not None:

@@ -288,12 +288,22 @@ def hurry(connection: sa.Connection, region: str | None, since: float) -> None:
     _make_ready(connection, *which)
 
 
-def hurry_those(connection: sa.Connection, reason: str, image_id: str = "") -> None:
-    """Make due the replica tasks, of one image or of all, that wait for ``reason``."""
+def hurry_those(
+    connection: sa.Connection, reason: str, image_id: str = "", most: int | None = None
+) -> None:
+    """Make due the replica tasks, of one image or of all, that wait for ``reason``.
+
+    :param most: so many at most, the longest waiting
+    """
     which = [t.c.state == TaskState.WAITING.value, t.c.kind == TaskKind.REPLICA.value]
     if image_id:  # of which few wait, while of all a hundred thousand may
         which.append(t.c.image_id == image_id)
-    _make_ready(connection, *which, t.c.reason == reason)
+    which.append(t.c.reason == reason)
+    if most is not None:
+        longest = sa.select(t.c.id).where(*which).order_by(t.c.since, t.c.id).limit(most)
+        ids = [row.id for row in _found_and_locked(connection, longest, *which)]
+        which = [t.c.id.in_(ids)]
+    _make_ready(connection, *which)
 
 
 def make_due(connection: sa.Connection, kind: TaskKind, regions: Iterable[str]) -> None:

@@ -9,9 +9,9 @@ import pytest
 from glancesync.errors import LeaseLost
 from glancesync.interfaces import Ask, Changes
 from glancesync.journal.journal import Journal
-from glancesync.model import Replica, Task
+from glancesync.model import Done, Replica, Snooze, Task
 from glancesync.sources import Candidate
-from glancesync.states import ReplicaState, TaskKind
+from glancesync.states import ReplicaState, TaskKind, TaskState
 
 IMAGES = [f"{digit}1111111-2222-3333-4444-555555555555" for digit in "0123456789"]
 LONG = 600.0
@@ -104,3 +104,18 @@ def test_many_ask_at_the_same_moment(journal: Journal) -> None:
     with concurrent.futures.ThreadPoolExecutor(len(tasks)) as pool:
         given = list(pool.map(reserve, tasks))
     assert sorted(one for one in given if one) == ["C", "D", "E", "E"]
+
+
+def test_who_waits_longest_is_due_first(journal: Journal) -> None:
+    """And no more than there is room for: all others would only find out that there is none."""
+    waiting = {}
+    for region in ("B", "A", "D"):
+        task, _ = claimed(journal, IMAGES[0], region)
+        journal.commit(task, Changes(), Snooze(60, "no room"))
+        waiting[region] = task.id
+    task, _ = claimed(journal, IMAGES[1])
+    journal.commit(task, Changes(), Snooze(60, "no room"))
+    task, _ = claimed(journal, IMAGES[0], "C")
+    journal.commit(task, Changes(hurry="no room", hurry_most=2), Done("in sync"))
+    ready = [one.id for one in journal.list_tasks() if one.state is TaskState.READY]
+    assert sorted(ready) == sorted([waiting["B"], waiting["A"]])
