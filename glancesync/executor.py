@@ -14,7 +14,6 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
 
-from glancesync.acting import Settings
 from glancesync.bundle import Bundle
 from glancesync.counts import Count, Counter, reason
 from glancesync.decided import kind_of
@@ -52,6 +51,7 @@ from glancesync.model import (
     priority_for,
 )
 from glancesync.placement.strategies import OFF, Strategy
+from glancesync.recording import Settings
 from glancesync.replication import Replication
 from glancesync.retry import RetryPolicy, snooze_delay
 from glancesync.states import ENDED, SETTLED, ReplicaState, TaskKind

@@ -16,7 +16,6 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
 from glancesync import planner
-from glancesync.acting import Settings
 from glancesync.errors import LeaseLost, Refused, RegionError
 from glancesync.executor import wanted
 from glancesync.farewell import expiry
@@ -53,6 +52,7 @@ from glancesync.model import (
 )
 from glancesync.outline import outline
 from glancesync.placement.strategies import STRATEGIES, Strategy
+from glancesync.recording import Settings
 from glancesync.states import (
     ENDED,
     DecisionKind,

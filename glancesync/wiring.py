@@ -15,7 +15,6 @@ from keystoneauth1 import loading as ks_loading
 from keystoneauth1.session import Session
 from oslo_config import cfg
 
-from glancesync.acting import Settings
 from glancesync.bandwidth import Timetable
 from glancesync.breaker import Breaker
 from glancesync.conf import CREDENTIALS, broken, check, store_file
@@ -28,6 +27,7 @@ from glancesync.pacing import Limits, Pacing
 from glancesync.placement.strategies import STRATEGIES
 from glancesync.planning import Planning
 from glancesync.reconciler import AuditSettings, Reconciler
+from glancesync.recording import Settings
 from glancesync.regions.services import CatalogServices
 from glancesync.retry import RetryPolicy
 from glancesync.routing import Routing

@@ -36,6 +36,8 @@ LAYERS: dict[str, set[str]] = {
         "replication",
         "routing",
         "acting",
+        "recording",
+        "transferring",
         "verification",
         "bundle",
         "worker",

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from glancesync.acting import Settings
 from glancesync.breaker import Breaker
 from glancesync.bundle import Bundle
 from glancesync.errors import (
@@ -27,6 +26,7 @@ from glancesync.journal.journal import Journal
 from glancesync.model import Actor, Again, Done, Image, Outcome, Replica, Task
 from glancesync.pacing import Limits, Pacing
 from glancesync.placement.strategies import STRATEGIES
+from glancesync.recording import Settings
 from glancesync.retry import RetryPolicy
 from glancesync.states import BreakerState, ReplicaState, TaskKind, TaskState
 from glancesync.transports.reading import Reading

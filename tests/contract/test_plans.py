@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from glancesync.acting import Settings
 from glancesync.bundle import Bundle
 from glancesync.errors import Transient
 from glancesync.executor import Executor, Flow
@@ -21,6 +20,7 @@ from glancesync.model import Actor, Done, Plan, Priority, Replica, Step
 from glancesync.pacing import Limits, Pacing
 from glancesync.placement.strategies import STRATEGIES
 from glancesync.planning import Planning
+from glancesync.recording import Settings
 from glancesync.retry import RetryPolicy
 from glancesync.states import FindingKind, PlanState, ReplicaState, StepState, TaskKind
 from glancesync.transports.reading import Reading

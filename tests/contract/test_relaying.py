@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 import sqlalchemy as sa
 
-from glancesync.acting import Settings
 from glancesync.bundle import Bundle
 from glancesync.ends import Schemes
 from glancesync.errors import Corrupt, RegionError, Transient, WayBlocked
@@ -31,6 +30,7 @@ from glancesync.journal.schema import task as table
 from glancesync.model import Done, Replica, Task
 from glancesync.pacing import Limits, Pacing, StoreUse
 from glancesync.placement.strategies import STRATEGIES
+from glancesync.recording import Settings
 from glancesync.retry import RetryPolicy
 from glancesync.schemes import Http
 from glancesync.sources import Candidate, candidates

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from glancesync.acting import Settings
 from glancesync.breaker import Breaker
 from glancesync.bundle import Bundle
 from glancesync.executor import Executor, Flow
@@ -25,6 +24,7 @@ from glancesync.journal.journal import Journal
 from glancesync.model import Actor, Audit, Done, Hint, Priority, Replica
 from glancesync.placement.strategies import STRATEGIES
 from glancesync.reconciler import AuditSettings, Reconciler
+from glancesync.recording import Settings
 from glancesync.regions.images import GlanceImages
 from glancesync.retry import RetryPolicy
 from glancesync.states import DeleteMode, ReplicaState, TaskKind
