@@ -182,4 +182,4 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 def without_secrets(text: str) -> str:
     """Without the user and password of a URL, which far ends may repeat: locations have them."""
-    return re.sub(r"([a-z0-9+]+://)[^\s@'\"]+@", r"\1***@", text, flags=re.IGNORECASE)
+    return re.sub(r"(?<=://)[^\s@'\"]+@", "***@", text)

@@ -40,7 +40,7 @@ def translated(region: str, doing: str) -> Iterator[None]:
         TypeError,
     ) as error:
         said = str(error) or type(error).__name__
-        raise Transient(region, f"could not {doing}: {without_secrets(said)}") from error
+        raise Transient(region, f"could not {doing}: {without_secrets(said[:_LONGEST])}") from error
 
 
 def _answered(region: str, doing: str, error: ksa.HttpError) -> RegionError:
@@ -55,7 +55,7 @@ def _answered(region: str, doing: str, error: ksa.HttpError) -> RegionError:
 def _error(
     region: str, doing: str, status: int, text: str, headers: Mapping[str, str] | None = None
 ) -> RegionError:
-    said = f"could not {doing}: HTTP {status}: {without_secrets(text)}"[:_LONGEST]
+    said = f"could not {doing}: HTTP {status}: {without_secrets(text[:_LONGEST])}"[:_LONGEST]
     return from_status(region, said, status, headers)
 
 

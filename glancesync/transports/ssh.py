@@ -75,7 +75,9 @@ class _Ssh:
         """The last line of a courier, and the state of the file it was about to give its name."""
         landing = ""
         with (
-            tempfile.TemporaryDirectory(prefix="glancesync-", ignore_cleanup_errors=True) as own,
+            tempfile.TemporaryDirectory(
+                prefix="glancesync-ssh-", ignore_cleanup_errors=True
+            ) as own,
             child.lines_of({**order, "folder": own}, waiting, courier.__file__) as lines,
         ):
             for line in lines:

@@ -167,8 +167,34 @@ def rows_of_0002(now: float) -> Rows:
     }
 
 
+def rows_of_0003(now: float) -> Rows:
+    """The same, as 0003 has it, and something in the tables it added."""
+    rows = rows_of_0002(now)
+    priorities = {0: 0, 60: 3600, 1800: 604800}
+    for task in rows["task"]:
+        task |= {"priority": priorities[task["priority"]], "removed": True}
+    for image in rows["image"]:
+        image |= {"last_error": "rotten"}
+    for replica in rows["replica"]:
+        replica |= {"verified_at": now - HOUR}
+    for region in rows["region"]:
+        region |= {"failing_since": now - HOUR}
+    plan = {"id": 7, "state": "ready", "strategy": "ALL", "regions": "[]", "unread": "{}"}
+    step = {"plan_id": 7, "region": "RegionTwo", "image_id": IDS[0], "actions": "[]", "why": "ä"}
+    step |= {"bytes": 2**40, "adoptable": "[]", "home": "f", "observed": "g", "state": "planned"}
+    return rows | {
+        "plan": [plan | {"actor": "{}", "created_at": now}],
+        "step": [step | {"looked_at": now}],
+        "node": [{"name": "host:1", "settings": "{}", "seen_at": now}],
+    }
+
+
 #: Revision -> what a journal of that revision may hold. Every one we can upgrade from is here.
-ROWS: dict[str, Callable[[float], Rows]] = {"0001": rows_of_0001, "0002": rows_of_0002}
+ROWS: dict[str, Callable[[float], Rows]] = {
+    "0001": rows_of_0001,
+    "0002": rows_of_0002,
+    "0003": rows_of_0003,
+}
 
 
 def upgrade(database: Database, revision: str) -> None:
@@ -352,6 +378,14 @@ def test_an_upgrade_that_was_killed_before_it_had_tidied_up(database: Database, 
     with database.write() as connection:
         connection.execute(sa.text("CREATE TABLE task_0001 AS SELECT * FROM task"))
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '0001'"))
+    database.migrate()
+    test_no_row_is_lost_or_changed(database, old)
+
+
+@pytest.mark.parametrize("old", ["0003"], indirect=True)
+def test_the_last_upgrade_was_killed_half_way(database: Database, old: Rows) -> None:
+    with database.write() as connection:
+        connection.execute(sa.text("ALTER TABLE replica ADD COLUMN source VARCHAR(255)"))
     database.migrate()
     test_no_row_is_lost_or_changed(database, old)
 

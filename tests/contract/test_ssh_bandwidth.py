@@ -181,7 +181,7 @@ def test_nothing_that_is_held_back_outlives_the_courier(
     move = deliver("scp", pair.ends, folders, Rate(MIB // 4))
     partial = folders[1] / PARTIAL
     until(lambda: partial.exists() and partial.stat().st_size, 30, "the first bytes")
-    marks = ("/courier.py", "/glancesync-", str(folders[0].parent), f"-p\0{pair.wire.port}")
+    marks = ("/courier.py", "/glancesync-ssh-", str(folders[0].parent), f"-p\0{pair.wire.port}")
     started = {
         pid: words
         for pid, words in descendants()

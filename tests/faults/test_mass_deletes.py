@@ -22,6 +22,7 @@ from glancesync.interfaces import Ask, Changes
 from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
 from glancesync.model import Actor, Audit, Done, Hint, Priority, Replica
+from glancesync.pacing import Limits, Pacing
 from glancesync.placement.strategies import STRATEGIES
 from glancesync.reconciler import AuditSettings, Reconciler
 from glancesync.recording import Settings
@@ -55,7 +56,12 @@ class Estate:
         self.journal.database.migrate()
         self.glances = {name: ListingGlance(name) for name in (HOME, *REGIONS)}
         self.home = HOME
-        self.settings = Settings([], Reading(TransferSettings()), SystemClock())
+        self.settings = Settings(
+            [],
+            Reading(TransferSettings()),
+            SystemClock(),
+            Pacing(self.journal.regions, lambda: 1, SystemClock(), lambda: 0, Limits()),
+        )
         self.ids: list[str] = []
         self.journal.discovered({name: f"http://{name}" for name in self.glances}, HOME)
 

@@ -563,12 +563,12 @@ def test_nothing_runs_on_when_nobody_wants_it(
     started = {
         pid: words
         for pid, words in descendants()
-        if "/courier.py" in words or "/glancesync-" in words
+        if "/courier.py" in words or "/glancesync-ssh-" in words
     }
     used = {
         folder
         for words in started.values()
-        for folder in re.findall("/[^\0]*/glancesync-[^/]*", words)
+        for folder in re.findall("/[^\0]*/glancesync-ssh-[^/]*", words)
     }
     assert used
     if how == "cancelled":

@@ -53,8 +53,8 @@ def files(estate: Estate, region: str) -> set[str]:
     return set(os.listdir(estate.cloud.region(region).datadir))
 
 
-def hidden(estate: Estate, region: str) -> set[str]:
-    return {name for name in files(estate, region) if name.startswith(".")}
+def hidden(estate: Estate, region: str, image: str) -> set[str]:
+    return {name for name in files(estate, region) if name.startswith(f".{image}")}
 
 
 def test_files_are_copied_and_adopted(estate: Estate, cli: Cli) -> None:
@@ -68,7 +68,7 @@ def test_files_are_copied_and_adopted(estate: Estate, cli: Cli) -> None:
         assert shown["os_hash_value"] == sha512(content)
         assert shown["size"] == SIZE
         assert files(estate, region) >= {image}
-        until(lambda region=region: not hidden(estate, region), 10, "no hidden file is left")
+        until(lambda region=region: not hidden(estate, region, image), 10, "no hidden file is left")
     until(lambda: set(ways(cli, image).values()) == {"filesystem"}, 20, "the record of the way")
 
 
@@ -208,7 +208,7 @@ def test_an_active_image_whose_file_is_gone_at_home(estate: Estate, cli: Cli) ->
         for name in estate.others:
             assert estate.glances[name].images.get(image)["status"] == "queued"
             assert image not in files(estate, name)
-            assert not any(image in one for one in hidden(estate, name))
+            assert not hidden(estate, name, image)
         aside.rename(path)
         cli("run", image)
         estate.follows(image)

@@ -78,7 +78,7 @@ def test_files_go_to_hosts_and_are_adopted(
         for region in estate.others:
             assert sha512(estate.bytes_of(region, image)) == sha512(content)
             assert estate.glances[region].images.get(image)["os_hash_value"] == sha512(content)
-            assert not any(name.startswith(".") for name in files(estate, region))
+            assert not any(name.startswith(f".{image}") for name in files(estate, region))
         route = cli.json("route", image, estate.others[0])
         assert route[0]["Fits"] is True
 
