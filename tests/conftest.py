@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all tests share: the options of ours that pytest takes, and who runs what."""
+"""What all tests share: the options of ours that pytest takes, who runs what, what is left out."""
 
+import re
 from typing import Any
 
 import pytest
@@ -32,10 +33,33 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
     return Scheduling(config, log)
 
 
+#: What they show does not depend on the database: once without ``--matrix``.
+_ONE_DATABASE = tuple(
+    f"tests/contract/test_{name}.py" for name in ("executor", "reconciler", "relaying", "plans")
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "matrix: only run with --matrix")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--matrix"):
+        return
+    left = [item for item in items if _only_in_the_matrix(item)]
+    config.hook.pytest_deselected(items=left)
+    items[:] = [item for item in items if item not in left]
+
+
+def _only_in_the_matrix(item: pytest.Item) -> bool:
+    twin = item.nodeid.startswith(_ONE_DATABASE) and re.search("postgresql|mariadb", item.name)
+    return bool(twin) or item.get_closest_marker("matrix") is not None
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--matrix",
         action="store_true",
         help="run the tests of the real cloud on every supported Glance, not only the oldest "
-        "and the newest",
+        "and the newest, and tests that vary what others have shown",
     )

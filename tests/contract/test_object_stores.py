@@ -333,6 +333,7 @@ def test_a_store_that_does_not_let_us_in(
     assert "hunter2" not in str(error)
 
 
+@pytest.mark.matrix
 def test_a_store_that_is_full(object_store: Cluster, store: Store, glance: BareGlance) -> None:
     """Swift then answers 507 to itself, and 503 to others."""
     image = shown(glance)

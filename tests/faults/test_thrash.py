@@ -15,7 +15,7 @@ from tests.faults.thrash.schedule import USERS, schedule
 from tests.faults.thrash.users import Call
 from tests.faults.watcher import Sight
 
-MINUTES = 1.2
+MINUTES = 0.7
 A, B, THERE = "a" * 36, "b" * 36, "c" * 36  # ids
 REGION = "RegionTwo"
 

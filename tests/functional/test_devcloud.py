@@ -65,6 +65,7 @@ def devcloud(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, cwd=CHECKOUT, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.matrix
 def test_two_clouds_live_side_by_side(solo: Cloud) -> None:
     twin = small("test-twin")
     twin.clean()

@@ -160,6 +160,7 @@ def test_a_cluster_that_can_not_be_used_is_passed_over(estate: Estate) -> None:
         estate.cloud.restart("glance-sync")
 
 
+@pytest.mark.matrix
 def test_a_glance_that_does_not_look_itself(estate: Estate) -> None:
     """``do_secure_hash = false``: nothing is read there a second time, nor has it an md5."""
     content = random.Random(5).randbytes(4 * MIB)

@@ -53,7 +53,7 @@ def route(cli: Cli, image: str, region: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("side", ["home", "target"])
+@pytest.mark.parametrize("side", [pytest.param("home", marks=pytest.mark.matrix), "target"])
 def test_a_glance_with_one_store_that_has_no_name(
     estate: Estate, cli: Cli, tmp_path: Path, side: str
 ) -> None:
@@ -106,7 +106,7 @@ def test_one_of_several_stores_by_its_id(estate: Estate, cli: Cli, tmp_path: Pat
         estate.clear()
 
 
-@pytest.mark.parametrize("side", ["home", "target"])
+@pytest.mark.parametrize("side", [pytest.param("home", marks=pytest.mark.matrix), "target"])
 def test_a_directory_that_glance_sees_under_another_name(
     estate: Estate, cli: Cli, tmp_path: Path, side: str
 ) -> None:
