@@ -274,14 +274,23 @@ class Host:
             elif found == 1:
                 raise Trouble(self.end.side, f"key_file {self.end.key_file} wants a passphrase")
             elif found == 2:
-                noise = self._shell.noise if self._shell is not None else b""
-                raise Trouble(self.end.side, self._why((login.before or b"") + b"\n" + noise))
+                said = (
+                    (login.before or b"") + b"\n" + self._heard(not (login.before or b"").strip())
+                )
+                raise Trouble(self.end.side, self._why(said))
             if any(ready.answers()):
                 self._entered = True
                 return
             if time.monotonic() > deadline:
                 words = "took the connection and did not go on"
                 raise Trouble(self.end.side, f"{self.name} {words}")
+
+    def _heard(self, eager: bool) -> bytes:
+        """What came in place of answers; if ``eager``, what is just being read is waited for."""
+        until = time.monotonic() + (1.0 if eager else 0.0)
+        while self._shell is not None and not self._shell.noise and time.monotonic() < until:
+            time.sleep(0.01)
+        return self._shell.noise if self._shell is not None else b""
 
     def _prompt(self) -> bytes:
         """What ssh asks for the password with, by either method, and nothing else."""
