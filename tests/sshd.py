@@ -217,6 +217,12 @@ def lets_itself_in(host: Host, other: Host, *lines: str) -> None:
     ssh.chmod(0o755)
 
 
+@pytest.fixture(params=["scp", "rsync"])
+def way(request: pytest.FixtureRequest) -> str:
+    """The name of a transport."""
+    return str(request.param)
+
+
 @pytest.fixture
 def hosts(tmp_path: Path) -> Iterator[Hosts]:
     """Makes hosts for one test."""

@@ -28,24 +28,11 @@ from glancesync.transports.objects import Objects
 from glancesync.transports.rbd import Rbd as Transport
 from glancesync.transports.settings import TransferSettings
 from tests.contract.bare_glance import BareGlance
+from tests.contract.told import Region
 from tests.functional.wait import until
 
 MIB = 1024 * 1024
 Clusters = tuple[Cluster, Cluster]
-
-
-class Region:
-    """A region that is told of locations."""
-
-    def __init__(self, region: str) -> None:
-        self.region = region
-        self.registered: list[tuple[str, Location, Image]] = []
-        self.answer: RegionError | None = None
-
-    def register(self, image_id: str, location: Location, home: Image) -> None:
-        if self.answer is not None:
-            raise self.answer
-        self.registered.append((image_id, location, home))
 
 
 @dataclasses.dataclass

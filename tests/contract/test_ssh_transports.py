@@ -11,7 +11,7 @@ import pytest
 
 from glancesync.errors import Corrupt, Refused, Transient, WayBlocked, from_status
 from glancesync.schemes import Filesystem
-from tests.deliveries import IMAGE, MIB, WAYS, Delivery, Registry, data, image, left
+from tests.deliveries import IMAGE, MIB, Delivery, Registry, data, image, left
 from tests.functional.wait import until
 from tests.sshd import Account, Host, Hosts, Wire, lets_itself_in
 
@@ -29,11 +29,6 @@ NAMES = [
     "-rf",
     "bücher:host",
 ]
-
-
-@pytest.fixture(params=WAYS)
-def way(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from glancesync.schemes import Filesystem
 from glancesync.transports.settings import TransferSettings
 from glancesync.transports.upload import Upload
 from tests.contract.bare_glance import BareGlance
-from tests.deliveries import IMAGE, MIB, WAYS, Delivery, data, image, left
+from tests.deliveries import IMAGE, MIB, Delivery, data, image, left
 from tests.functional.wait import until
 from tests.sshd import Host, Wire
 
@@ -25,11 +25,6 @@ PARTIAL = f".{IMAGE}.partial"
 DELAY = 0.05  # seconds in each direction
 RATE = 100e6 / 8
 HASTY = TransferSettings(stall=3)
-
-
-@pytest.fixture(params=WAYS)
-def way(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 @pytest.fixture

@@ -39,11 +39,6 @@ PARTIAL = f".{IMAGE}.partial"
 HASTY = TransferSettings(stall=3)
 
 
-@pytest.fixture(params=WAYS)
-def way(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 @pytest.fixture
 def folders(tmp_path: Path) -> tuple[Path, Path]:
     made = tmp_path / "home", tmp_path / "region"
