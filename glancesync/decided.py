@@ -84,6 +84,10 @@ class Stepping(Replication):
             return self._stale("home's image is not what it was")
         return super()._run(home)
 
+    @property
+    def _to_go(self) -> bool:
+        return True  # whoever applied the plan has said so
+
     def _undecided(self) -> tuple[Changes, Outcome]:
         return self._stale("home does not have the image, and it is not on record that it is gone")
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from glancesync.bundle import Bundle
 from glancesync.counts import Count, Counter, reason
@@ -43,14 +43,14 @@ from glancesync.model import (
     ImageRecord,
     Outcome,
     Priority,
-    Region,
     Replica,
     Retry,
     Snooze,
     Task,
     priority_for,
 )
-from glancesync.placement.strategies import OFF, Strategy
+from glancesync.placement.places import targets, unplaced
+from glancesync.placement.strategies import OFF
 from glancesync.recording import Settings
 from glancesync.replication import Replication
 from glancesync.retry import RetryPolicy, snooze_delay
@@ -79,7 +79,6 @@ class Executor:
         queue: Queue,
         replicas: Replicas,
         services: Services,
-        strategy: Strategy,
         policy: RetryPolicy,
         settings: Settings,
         random: Callable[[], float],
@@ -89,7 +88,7 @@ class Executor:
         self._queue = queue
         self._replicas = replicas
         self._services = services
-        self._strategy = strategy
+        self._strategy = settings.destinations.strategy
         self._policy = policy
         self._settings = settings
         self._random = random
@@ -187,29 +186,18 @@ class Executor:
             # Only an audit, which sees how much is missing, may tell this from a loss (P4).
             return Changes(), Done("home no longer has it, yet nobody said so: the audit decides")
         record = observed(task.image_id, image, old)
+        if task.actor.user_id and (old is None or old.generation != record.generation):
+            record = dataclasses.replace(record, actor=task.actor)
         if not self._strategy.active:
             # That it is gone is left for an audit to find when there is a strategy again.
             return Changes(image=record if record.present else None), Done(OFF)
-        regions = self._places(task, image, record)
-        asks = tuple(
-            Ask(
-                TaskKind.REPLICA,
-                task.image_id,
-                region,
-                priority=priority_for(task.priority, image.size if image else None),
-                actor=task.actor,
-                urgent=task.priority <= Priority.USER,
-                force=task.force,
-                verify=task.verify,
-                since=task.since,
-            )
-            for region in regions
-        )
+        asks = self._asks(task, image, record)
+        regions = tuple(one.region for one in asks)
         notes = []
         if old is None or old.generation != record.generation:
             what = "deleted" if image is None else image.status
             notes.append(Note("home", f"generation {record.generation}: {what}"))
-        changes = Changes(image=record, pending=tuple(regions), notes=tuple(notes), asks=asks)
+        changes = Changes(image=record, pending=regions, notes=tuple(notes), asks=asks)
         if image is not None and image.in_flight:
             waited = task.updated_at - (task.waiting_since or task.updated_at)
             delay = snooze_delay(waited, self._settings.poll, self._policy.cap)
@@ -236,28 +224,38 @@ class Executor:
             LOG.error("%s: image %s: %s", home.region, image.id, look.said)
         return look.said
 
-    def _places(self, task: Task, image: Image | None, record: ImageRecord) -> list[str]:
-        """The regions where there is something to do, or to look at if a user asked."""
+    def _asks(self, task: Task, image: Image | None, record: ImageRecord) -> tuple[Ask, ...]:
+        """For the regions where there is something to do, or to look at if a user asked."""
         known = {replica.region: replica for replica in self._replicas.replicas_of(task.image_id)}
+        ask = Ask(
+            TaskKind.REPLICA,
+            task.image_id,
+            priority=priority_for(task.priority, image.size if image else None),
+            actor=task.actor,
+            urgent=task.priority <= Priority.USER,
+            force=task.force,
+            verify=task.verify,
+            since=task.since,
+        )
         if image is None:
             over = {ReplicaState.DELETED} if task.priority <= Priority.USER else ENDED
-            return sorted(name for name, one in known.items() if one.state not in over)
-        return sorted(
-            name
-            for name in wanted(image, known, self._strategy, self._replicas.regions())
+            names = [name for name, one in known.items() if one.state not in over]
+            return tuple(dataclasses.replace(ask, region=name) for name in sorted(names))
+        placement = self._settings.destinations.of(image, known)
+        ask = dataclasses.replace(ask, priority=max(0, ask.priority - placement.haste))
+        wanted = [
+            dataclasses.replace(ask, region=name)
+            for name in sorted(targets(image, placement, known))
             if task.priority <= Priority.USER or behind(known.get(name), record)
-        )
-
-
-def wanted(
-    image: Image, known: Mapping[str, Replica], strategy: Strategy, regions: Iterable[Region]
-) -> frozenset[str]:
-    """The regions that ``image`` goes to; while it has no data, those with a replica of ours.
-
-    :param known: its replicas by region
-    """
-    names = strategy.place(image, regions)
-    return names if image.has_data else names & {name for name, one in known.items() if one.made}
+        ]
+        # An audit alone, which sees how much is to go, may let go what only an audit has noticed.
+        witnessed = task.removed or task.priority < Priority.AUDIT
+        unwanted = [
+            dataclasses.replace(ask, region=name, removed=True)
+            for name in unplaced(image, placement, known)
+            if witnessed or not known[name].made
+        ]
+        return (*wanted, *unwanted)
 
 
 def behind(replica: Replica | None, record: ImageRecord) -> bool:

@@ -1,4 +1,4 @@
-"""When a replica is dealt with whose home image is gone, and what is said of one that stays. Pure.
+"""When a replica that is not wanted is dealt with, and what is said of one that stays. Pure.
 
 What is done to it is the planner's business.
 """
@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from glancesync.model import Image, ImageRecord, Replica
+from glancesync.model import Image, Replica
 from glancesync.states import DeleteMode, ReplicaState
 
 
-def expiry(gone: ImageRecord, replica: Replica, grace: float) -> float:
+def expiry(since: float, replica: Replica, grace: float) -> float:
     """When the grace period ends; as it was first said, whatever the option says by now.
 
-    :param gone: the home image's record, with the time when it was found gone
+    :param since: when it was found not to be wanted any more
     :param grace: seconds
     """
-    return gone.changed_at + grace if replica.expires_at is None else replica.expires_at
+    return since + grace if replica.expires_at is None else replica.expires_at
 
 
 def remains(observed: Image, replica: Replica, mode: DeleteMode, refused: Collection[str]) -> str:

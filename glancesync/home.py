@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from glancesync.errors import Transient
 from glancesync.interfaces import ImageService, Services
-from glancesync.model import Image, ImageRecord, fingerprint_of
+from glancesync.model import Actor, Image, ImageRecord, fingerprint_of
 from glancesync.planner import REFERENCES
 
 
@@ -47,7 +49,7 @@ def observed(image_id: str, image: Image | None, old: ImageRecord | None) -> Ima
                 "last_error": None,
             }
         )
-    references = {
+    references: dict[str, Any] = {
         name: value if len(value := image.properties.get(name, "")) == len(image.id) else None
         for name in REFERENCES
     }
@@ -65,6 +67,7 @@ def observed(image_id: str, image: Image | None, old: ImageRecord | None) -> Ima
         changed_at=0.0,
         observed_at=0.0,
         last_error=old.last_error if old and _same_bytes(old, image) else None,
+        actor=old.actor if old else Actor(),
     )
 
 

@@ -29,6 +29,7 @@ from glancesync.model import (
     Step,
     Task,
 )
+from glancesync.placement.strategies import Facts
 from glancesync.planner import Op
 from glancesync.schemes import Location, Place, StoreInfo
 from glancesync.sources import Candidate
@@ -197,6 +198,9 @@ class Replicas(Protocol):
 
     def regions(self) -> list[Region]:
         """All regions ever seen, by name."""
+
+    def facts(self, images: Collection[Image]) -> dict[str, Facts]:
+        """What the place of each of these goes by, by its id; but for ``held``."""
 
     def progress(self, image_id: str, region: str, done: int, total: int | None) -> None:
         """Note how many bytes have arrived."""

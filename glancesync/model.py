@@ -162,6 +162,7 @@ class ImageRecord:
     changed_at: float
     observed_at: float
     last_error: str | None = None  # what is wrong with home's own bytes
+    actor: Actor = Actor()  # who changed it last, as far as anybody said
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,8 +186,21 @@ class Replica:
     last_error: str | None = None
     synced_at: float | None = None
     verified_at: float | None = None  # when its bytes were last read, and were right
-    expires_at: float | None = None  # end of the grace period, once the home image is gone
+    expires_at: float | None = None  # end of the grace period, once it is not wanted there
+    delete_mode: DeleteMode | None = None  # what the strategy last said of it
     updated_at: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Pin:
+    """Somebody wants an image in a region, by name: it goes there whatever the strategy says."""
+
+    image_id: str
+    region: str
+    cause: str  # in words
+    actor: Actor = Actor()
+    pinned_at: float = 0.0
+    used_at: float = 0.0  # when somebody last said so
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,7 +238,7 @@ class Task:
     attempt: int  # failed attempts since the last success
     force: bool
     verify: bool  # read the bytes in the region, don't believe its hash
-    removed: bool  # somebody saw home's image being removed, or an audit found it gone
+    removed: bool  # somebody with a right to say so wants it gone, or an audit found that it is
     decision: Decision | None  # comes first; with nothing else asked for, the task ends with it
     due_at: float
     since: float  # from when on somebody waits for it

@@ -23,7 +23,11 @@ class Outline:
 
 
 def outline(
-    desired: Image | None, observed: Image | None, replica: Replica, actions: Sequence[Action]
+    desired: Image | None,
+    observed: Image | None,
+    replica: Replica,
+    actions: Sequence[Action],
+    cause: str = planner.GONE,
 ) -> Outline | None:
     """What ``actions`` lead to, also what can only be planned when they are done.
 
@@ -40,7 +44,7 @@ def outline(
     elif copies and isinstance(actions[-1], planner.Create):
         words.append("copy")
     size = (desired.size or 0) if desired is not None and "copy" in words else 0
-    return Outline(tuple(words), _why(desired, observed, replica, actions), size)
+    return Outline(tuple(words), _why(desired, observed, replica, actions, cause), size)
 
 
 def differs(step: Step, observed: Image | None, now: Outline | None) -> str | None:
@@ -80,7 +84,11 @@ def _in_words(action: Action) -> str:
 
 
 def _why(
-    desired: Image | None, observed: Image | None, replica: Replica, actions: Sequence[Action]
+    desired: Image | None,
+    observed: Image | None,
+    replica: Replica,
+    actions: Sequence[Action],
+    cause: str,
 ) -> str:
     for action in actions:
         if isinstance(action, planner.Delete):
@@ -88,7 +96,7 @@ def _why(
         if isinstance(action, planner.Clash):
             return action.reason
     if desired is None:
-        return "the home image is deleted"
+        return cause
     if observed is None:
         gone = replica.made and replica.replica_id is not None
         return "its replica is gone" if gone else "the region has no image of that id"

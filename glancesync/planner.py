@@ -21,6 +21,8 @@ ATTRIBUTES = ("name", "min_disk", "min_ram", "visibility", "protected", "os_hidd
 FORMATS = ("container_format", "disk_format")
 #: Properties that name another image. Source: Nova's and Glance's AMI support.
 REFERENCES = ("kernel_id", "ramdisk_id")
+#: The usual reason why there should be no replica.
+GONE = "the home image is deleted"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,20 +129,22 @@ def plan(
     force: bool = False,
     stuck: bool = False,
     delete_mode: DeleteMode = DeleteMode.MIRROR,
+    cause: str = GONE,
 ) -> list[Action]:
     """The next steps from ``observed`` to ``desired``; empty when there is nothing to do.
 
-    :param desired: what the replica should be; None: home is sure not to have the image
+    :param desired: what the replica should be; None: there should be none
     :param observed: what the region answered; None: it is not there
     :param replica: the journal's record; only what it says we made is ever deleted
     :param preserve: patterns (:mod:`fnmatch`) of properties that belong to the region
     :param refused: what the region refused in this run; not asked again
     :param force: an operator said that an image that is not ours may be replaced
     :param stuck: somebody has been writing the image for longer than is believable
-    :param delete_mode: what becomes of it if home does not have the image
+    :param delete_mode: what becomes of it if there should be none
+    :param cause: why there should be none
     """
     if desired is None:
-        return _farewell(observed, replica, delete_mode, refused)
+        return _farewell(observed, replica, delete_mode, refused, cause)
     if observed is None:
         return [Create(_own(desired, preserve))] if desired.has_data else []
     if observed.in_flight:
@@ -214,9 +218,13 @@ def _without_data(desired: Image, observed: Image, replica: Replica, force: bool
 
 
 def _farewell(
-    observed: Image | None, replica: Replica, mode: DeleteMode, refused: Collection[str]
+    observed: Image | None,
+    replica: Replica,
+    mode: DeleteMode,
+    refused: Collection[str],
+    cause: str,
 ) -> list[Action]:
-    """What is done to a replica whose home image is gone; nothing to one we did not make.
+    """What is done to a replica that is not wanted any more; nothing to one we did not make.
 
     A copy that was never finished is nothing to keep: nobody has seen it, and its bytes can't be
     compared any more.
@@ -227,7 +235,7 @@ def _farewell(
         return []  # it was gone; what has bytes now, somebody else has put there
     finished = observed.has_data and replica.synced_at is not None
     if mode is DeleteMode.MIRROR or not finished:
-        return _removal(observed, replica, "the home image is deleted")
+        return _removal(observed, replica, cause)
     if mode is DeleteMode.DEACTIVATE and observed.status == "active" and "status" not in refused:
         return [Deactivate()]
     if mode is DeleteMode.HIDE and not observed.os_hidden and "os_hidden" not in refused:

@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from glancesync import planner
 from glancesync.errors import LeaseLost, Refused, RegionError
-from glancesync.executor import wanted
 from glancesync.farewell import expiry
 from glancesync.home import read_home
 from glancesync.interfaces import (
@@ -51,7 +50,8 @@ from glancesync.model import (
     priority_for,
 )
 from glancesync.outline import outline
-from glancesync.placement.strategies import STRATEGIES, Strategy
+from glancesync.placement.places import targets, why_not
+from glancesync.placement.strategies import STRATEGIES, Placement
 from glancesync.recording import Settings
 from glancesync.states import (
     ENDED,
@@ -72,7 +72,11 @@ class _Page:
 
     homes: Mapping[str, Image | None]
     records: Mapping[str, ImageRecord]
-    replicas: Mapping[tuple[str, str], Replica]  # by image and region
+    known: Mapping[str, Mapping[str, Replica]]  # replicas by image and region
+
+    @property
+    def present(self) -> list[Image]:
+        return [home for home in self.homes.values() if home is not None]
 
 
 class Planning:
@@ -85,7 +89,6 @@ class Planning:
         baselines: Baselines,
         plans: Plans,
         services: Services,
-        strategy: Strategy,
         settings: Settings,
     ) -> None:
         self._queue = queue
@@ -93,7 +96,6 @@ class Planning:
         self._baselines = baselines
         self._plans = plans
         self._services = services
-        self._strategy = strategy
         self._settings = settings
 
     def run(self, task: Task, lost: Lost) -> tuple[Changes, Outcome]:
@@ -114,7 +116,9 @@ class Planning:
 
     def _make(self, task: Task, plan: Plan, lost: Lost) -> tuple[Changes, Outcome]:
         # Under no strategy, what the simplest one would do is of interest.
-        strategy = self._strategy if self._strategy.active else STRATEGIES["ALL"]
+        destinations = self._settings.destinations
+        if not destinations.strategy.active:
+            destinations = destinations.under(STRATEGIES["ALL"])
         regions = [
             region
             for region in self._replicas.regions()
@@ -126,13 +130,14 @@ class Planning:
         try:
             for page in self._pages(plan):
                 found = True
+                placements = destinations.each(page.present, page.known)
                 for region in regions:
                     if lost.is_set():
                         raise LeaseLost(f"the lease on {task.key} was lost")
                     if region.name in unread:
                         continue
                     try:
-                        changes = self._look(task, plan, strategy, region, page)
+                        changes = self._look(task, plan, placements, region, page)
                     except RegionError as error:
                         unread[region.name] = error.message
                     else:
@@ -147,7 +152,7 @@ class Planning:
         plan = dataclasses.replace(
             plan,
             state=PlanState.READY,
-            strategy=strategy.name,
+            strategy=destinations.strategy.name,
             regions=tuple(region.name for region in regions),
             unread=unread,
         )
@@ -175,26 +180,33 @@ class Planning:
 
     def _page(self, homes: Mapping[str, Image | None]) -> _Page:
         views = self._baselines.replicas_for(homes)
-        replicas = {(one.replica.image_id, one.replica.region): one.replica for one in views}
-        return _Page(homes, self._baselines.images_by_id(homes), replicas)
+        known: dict[str, dict[str, Replica]] = {image_id: {} for image_id in homes}
+        for view in views:
+            known[view.replica.image_id][view.replica.region] = view.replica
+        return _Page(homes, self._baselines.images_by_id(homes), known)
 
     def _look(
-        self, task: Task, plan: Plan, strategy: Strategy, region: Region, page: _Page
+        self,
+        task: Task,
+        plan: Plan,
+        placements: Mapping[str, Placement],
+        region: Region,
+        page: _Page,
     ) -> Changes:
         """The steps for the images of a page in one region, and what might be adopted there."""
         service = self._services(region.name)
         service.require_admin()
-        regions = self._replicas.regions()
         todo: dict[str, Replica] = {}
+        causes: dict[str, str] = {}  # image -> why there should be no replica
         for image_id, home in page.homes.items():
-            known = {name: one for (of, name), one in page.replicas.items() if of == image_id}
+            known = page.known[image_id]
             replica = known.get(region.name) or Replica(image_id, region.name)
-            if home is None:
-                goes = replica.state not in ENDED and self._is_over(task, page, replica)
-            else:
-                goes = region.name in wanted(home, known, strategy, regions)
-            if goes:
+            if home is not None and region.name in targets(home, placements[image_id], known):
                 todo[image_id] = replica
+                continue
+            cause = self._cause(home, placements.get(image_id), known, region.name)
+            if cause is not None and self._is_over(task, page, replica):
+                todo[image_id], causes[image_id] = replica, cause
         ids = {image_id: one.replica_id or image_id for image_id, one in todo.items()}
         there = with_members(service, service.some(ids.values()))
         steps: list[Step] = []
@@ -203,7 +215,8 @@ class Planning:
             seen = there.get(replica_id)
             if replica_id in there and seen is None:  # it changed while it was looked at
                 seen = service.get(replica_id)
-            step = self._step(plan, region, page.homes[image_id], replica, seen)
+            home = page.homes[image_id]
+            step = self._step(plan, region, home, replica, seen, causes.get(image_id))
             if step is not None:
                 steps.append(step)
         lacking = [
@@ -234,10 +247,25 @@ class Planning:
             findings=tuple(findings),
         )
 
+    @staticmethod
+    def _cause(
+        home: Image | None,
+        placement: Placement | None,
+        known: Mapping[str, Replica],
+        region: str,
+    ) -> str | None:
+        """Why a replica that there is should not be; None: there is none, or it should."""
+        if region not in known or known[region].state in ENDED:
+            return None
+        if home is None or placement is None:
+            return planner.GONE
+        return why_not(home, placement, region)
+
     def _is_over(self, task: Task, page: _Page, replica: Replica) -> bool:
-        """Whether the grace period of a replica whose home image is gone has ended."""
-        record = page.records[replica.image_id]
-        return expiry(record, replica, self._settings.delete_grace) <= task.updated_at
+        """Whether the grace period of a replica that is not wanted has ended."""
+        gone = page.homes[replica.image_id] is None
+        since = page.records[replica.image_id].changed_at if gone else task.updated_at
+        return expiry(since, replica, self._settings.delete_grace) <= task.updated_at
 
     def _step(
         self,
@@ -246,18 +274,20 @@ class Planning:
         home: Image | None,
         replica: Replica,
         observed: Image | None,
+        cause: str | None,
     ) -> Step | None:
         desired = None
-        if home is not None:
+        if home is not None and cause is None:
             desired = planner.desired_for(home, replica, self._replicas.id_map)
         actions = planner.plan(
             desired,
             observed,
             replica,
             preserve=self._settings.preserve,
-            delete_mode=region.delete_mode or self._settings.delete_mode,
+            delete_mode=(replica.delete_mode or region.delete_mode or self._settings.delete_mode),
+            cause=cause or "",
         )
-        said = outline(desired, observed, replica, actions)
+        said = outline(desired, observed, replica, actions, cause or "")
         if said is None:
             return None
         named = home or observed

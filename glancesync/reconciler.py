@@ -19,6 +19,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from glancesync.counts import Count, Counter
+from glancesync.destinations import Destinations
 from glancesync.errors import LeaseLost, Refused
 from glancesync.executor import behind
 from glancesync.interfaces import (
@@ -43,12 +44,12 @@ from glancesync.model import (
     ImageRecord,
     Outcome,
     Priority,
-    Region,
     ReplicaView,
     Task,
 )
-from glancesync.placement.strategies import OFF, Strategy
-from glancesync.states import DELETING, FindingKind, TaskKind
+from glancesync.placement.places import unplaced
+from glancesync.placement.strategies import OFF, Placement
+from glancesync.states import DELETING, OF_IMAGES, FindingKind, TaskKind
 
 LOG = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ class Reconciler:
         replicas: Replicas,
         baselines: Baselines,
         services: Services,
-        strategy: Strategy,
+        destinations: Destinations,
         settings: AuditSettings,
         random: Callable[[], float],
         heard: Heard,
@@ -120,7 +121,8 @@ class Reconciler:
         self._replicas = replicas
         self._baselines = baselines
         self._services = services
-        self._strategy = strategy
+        self._destinations = destinations
+        self._strategy = destinations.strategy
         self._settings = settings
         self._random = random
         self._heard = heard
@@ -133,11 +135,11 @@ class Reconciler:
         audit = self._baselines.audit(task.region)
         if not self._strategy.active:
             changes = Changes()
-            if home and audit.strategy not in (None, self._strategy.name):
+            if home and audit.strategy not in (None, self._strategy.mark):
                 # What changes from now on is found by an audit when there is a strategy again.
                 audit = dataclasses.replace(
                     audit,
-                    strategy=self._strategy.name,
+                    strategy=self._strategy.mark,
                     marker=None,
                     started_at=None if audit.running else audit.started_at,
                 )
@@ -163,7 +165,7 @@ class Reconciler:
                 _still_ours(task, lost)
                 self._queue.commit(task, _changes(seen))
         asks: tuple[Ask, ...] = ()
-        if home and audit.strategy != self._strategy.name and not audit.running:
+        if home and audit.strategy != self._strategy.mark and not audit.running:
             asks = (Ask(TaskKind.AUDIT, "", task.region, urgent=True),)
         outcome = self._again(self._settings.watch_interval, f"{changed} changed")
         return Changes(watched_to=newest, asks=asks, hurry=OFF if home else None), outcome
@@ -275,7 +277,7 @@ class Reconciler:
             audit,
             marker=None,
             finished_at=audit.started_at,
-            strategy=self._strategy.name,
+            strategy=self._strategy.mark,
             held=deletions if why else 0,
         )
         if why:
@@ -286,9 +288,10 @@ class Reconciler:
             return changes, self._again(self._settings.audit_interval, said)
         seen = _Seen(task.region)
         for finding in self._baselines.findings(task.region, DELETING):
-            if finding.what is FindingKind.GONE:
-                # As if a user had removed it: the image task may now find that it is gone.
-                why = "home no longer lists it"
+            if finding.what in OF_IMAGES:
+                # As if a user had said so: the image task may now find that it is.
+                gone = finding.what is FindingKind.GONE
+                why = "home no longer lists it" if gone else finding.detail
                 seen.ask(TaskKind.IMAGE, finding.image_id, task.region, why, gone=True)
             else:
                 seen.ask(TaskKind.REPLICA, finding.image_id, task.region, finding.detail)
@@ -336,35 +339,33 @@ class Reconciler:
         records: Mapping[str, ImageRecord],
         seen: _Seen,
     ) -> None:
-        """Ask for the images that lack an up-to-date replica which nobody is working on."""
+        """Ask for the images that lack an up-to-date replica which nobody is working on.
+
+        And find those that have replicas where they do not go any more.
+        """
         asked = {one.image_id for one in seen.asks}
         known = {image_id: image for image_id, image in images.items() if image_id not in asked}
         views: dict[str, dict[str, ReplicaView]] = {image_id: {} for image_id in known}
         for view in self._baselines.replicas_for(known):
             views[view.replica.image_id][view.replica.region] = view
-        regions = self._replicas.regions()
-        for image_id, image in known.items():
-            if image is None or not image.has_data:
-                continue
-            lacking = self._lacking(image, records[image_id], views[image_id], regions)
+        present = [image for image in known.values() if image is not None and image.has_data]
+        replicas = {
+            image_id: {name: view.replica for name, view in of_image.items()}
+            for image_id, of_image in views.items()
+        }
+        placements = self._destinations.each(present, replicas)
+        for image in present:
+            image_id, placement = image.id, placements[image.id]
+            lacking = _lacking(placement, records[image_id], views[image_id])
+            if over := unplaced(image, placement, replicas[image_id]):
+                said = f"not to be in {', '.join(over)} any more: {placement.why}"
+                seen.findings.append(
+                    Finding(self._services.home, FindingKind.UNPLACED, image_id, detail=said)
+                )
             if lacking:
                 seen.missing += len(lacking)
                 why = f"not up to date in {', '.join(lacking)}"
                 seen.ask(TaskKind.IMAGE, image_id, self._services.home, why)
-
-    def _lacking(
-        self,
-        image: Image,
-        record: ImageRecord,
-        views: Mapping[str, ReplicaView],
-        regions: Sequence[Region],
-    ) -> list[str]:
-        found = []
-        for name in sorted(self._strategy.place(image, regions)):
-            view = views.get(name)
-            if view is None or (view.task_id is None and behind(view.replica, record)):
-                found.append(name)
-        return found
 
     def _region(
         self, region: str, images: Mapping[str, Image | None], there: Sequence[Placed]
@@ -412,6 +413,18 @@ class Reconciler:
                             f"{stranger.name!r}, {stranger.size} bytes",
                         )
                     )
+
+
+def _lacking(
+    placement: Placement, record: ImageRecord, views: Mapping[str, ReplicaView]
+) -> list[str]:
+    """Where the image goes and is not up to date, and nobody is working on that."""
+    found = []
+    for name in sorted(placement.regions):
+        view = views.get(name)
+        if view is None or (view.task_id is None and behind(view.replica, record)):
+            found.append(name)
+    return found
 
 
 def _corrupt(image: Image, placed: Placed) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from glancesync import ends
 from glancesync.bundle import Bundle
 from glancesync.counts import Count, Counter
+from glancesync.destinations import Destinations
 from glancesync.interfaces import (
     Ask,
     Changes,
@@ -26,6 +27,7 @@ from glancesync.interfaces import (
 )
 from glancesync.model import Image, Replica, Snooze, Task
 from glancesync.pacing import Pacing
+from glancesync.placement.strategies import Placement
 from glancesync.retry import snooze_delay
 from glancesync.states import DeleteMode, ReplicaState
 from glancesync.verification import Verification
@@ -39,6 +41,7 @@ _REPORT_EVERY = 1.0  # seconds between two notes of progress
 class Settings:
     """What the operator says about replicas. Times are seconds."""
 
+    destinations: Destinations
     transports: Sequence[Transport]
     reader: Reader
     clock: Clock
@@ -78,6 +81,7 @@ class Recording:
         self._service = services(task.region)
         self._settings = settings
         self._heard = heard
+        self._placement: Placement | None = None  # of an image that home has
         self._left = False
         self._refused: dict[str, str] = {}
         self._bytes = Verification()

@@ -25,6 +25,7 @@ from glancesync.model import (
     Snooze,
     fingerprint_of,
 )
+from glancesync.placement.places import why_not
 from glancesync.planner import Action
 from glancesync.states import DeleteMode, ReplicaState, TaskKind
 
@@ -59,10 +60,13 @@ class Replication(Acting):
         if home is None and (gone is None or gone.present):
             return self._undecided()
         self._know(home)
+        cause = planner.GONE if home is None else self._unplaced(home)
+        if gone is None and cause is not None and not self._to_go:
+            return self._left_alone(cause)
         for _ in range(MAX_ROUNDS):
-            desired = self._desired(home)
+            desired = self._desired(home if cause is None else None)
             observed = self._observe()
-            actions = self._plan(desired, observed)
+            actions = self._plan(desired, observed, cause or "")
             instead = self._instead(desired, observed, actions)
             if instead is not None:
                 return instead
@@ -71,8 +75,8 @@ class Replication(Acting):
                     self._read(desired)
                     continue
                 return self._settled(home, desired, observed)
-            if gone is not None and self._expiry(gone) > self._task.updated_at:
-                return self._expiring(self._expiry(gone))
+            if cause is not None and self._expiry(gone) > self._task.updated_at:
+                return self._expiring(self._expiry(gone), cause)
             for action in actions:
                 if self._lost.is_set():
                     raise LeaseLost(f"the lease on {self._task.key} was lost")
@@ -117,16 +121,35 @@ class Replication(Acting):
     def _image_task(self, priority: int) -> Ask:
         return Ask(TaskKind.IMAGE, self._task.image_id, priority=priority, actor=self._task.actor)
 
+    # -- when it is not wanted in the region ------------------------------------------------------
+
+    def _unplaced(self, home: Image) -> str | None:
+        """Why there should be no replica of an image that home has; None: there should be one."""
+        known = {one.region: one for one in self._replicas.replicas_of(home.id)}
+        self._placement = self._settings.destinations.of(home, known)
+        return why_not(home, self._placement, self._task.region)
+
+    @property
+    def _to_go(self) -> bool:
+        """Whether there is nothing to lose, or who may say so wants the replica gone (P4)."""
+        return self._task.removed or not self.replica.made
+
+    def _left_alone(self, cause: str) -> tuple[Changes, Outcome]:
+        said = f"{cause}; an audit of home decides whether its replica goes"
+        return Changes(notes=(self._note("unplaced", said),)), Done(said)
+
     @functools.cached_property
     def _delete_mode(self) -> DeleteMode:
+        said = self._placement.delete_mode if self._placement else self.replica.delete_mode
         modes = {region.name: region.delete_mode for region in self._replicas.regions()}
-        return modes.get(self._task.region) or self._settings.delete_mode
+        return said or modes.get(self._task.region) or self._settings.delete_mode
 
-    def _expiry(self, gone: ImageRecord) -> float:
-        return farewell.expiry(gone, self.replica, self._settings.delete_grace)
+    def _expiry(self, gone: ImageRecord | None) -> float:
+        since = self._task.updated_at if gone is None else gone.changed_at
+        return farewell.expiry(since, self.replica, self._settings.delete_grace)
 
-    def _expiring(self, until: float) -> tuple[Changes, Outcome]:
-        said = "the home image is gone; the grace period is not over"
+    def _expiring(self, until: float, cause: str) -> tuple[Changes, Outcome]:
+        said = f"{cause}; the grace period is not over"
         notes = () if self.replica.expires_at else (self._note("expiring"),)
         replica = dataclasses.replace(
             self.replica, state=ReplicaState.EXPIRING, expires_at=until, last_error=None
@@ -145,7 +168,9 @@ class Replication(Acting):
         ask = self._image_task(Priority.AUDIT)
         self._queue.commit(self._task, Changes(image=record, asks=(ask,)))
 
-    def _plan(self, desired: Image | None, observed: Image | None) -> list[Action]:
+    def _plan(
+        self, desired: Image | None, observed: Image | None, cause: str = planner.GONE
+    ) -> list[Action]:
         return planner.plan(
             desired,
             observed,
@@ -155,6 +180,7 @@ class Replication(Acting):
             force=self._task.force,
             stuck=self._waited > self._settings.stuck,
             delete_mode=self._delete_mode,
+            cause=cause,
         )
 
     def _desired(self, home: Image | None) -> Image | None:
@@ -223,6 +249,7 @@ class Replication(Acting):
             kept={k: v for k, v in self.replica.kept.items() if k in self._refused},
             last_error=self._standing(desired, observed),
             expires_at=None,
+            delete_mode=self._placement.delete_mode if self._placement else None,
             copying_since=None,
         )
         if observed is not None and self.replica.state is ReplicaState.DELETED:

@@ -82,13 +82,13 @@ class ReplicaState(enum.StrEnum):
     CONFLICT = "conflict"  #: the region holds an image of that id that is not ours
     FAILED = "failed"  #: the last attempt failed; will soon be tried again
     STALLED = "stalled"  #: the fast attempts are used up; tried again at long intervals
-    EXPIRING = "expiring"  #: the home image is gone; dealt with at the end of the grace period
-    DELETED = "deleted"  #: the home image is gone, and so is the replica
-    RELEASED = "released"  #: the home image is gone; the replica stays: not ours, or by delete_mode
+    EXPIRING = "expiring"  #: not wanted any more; dealt with at the end of the grace period
+    DELETED = "deleted"  #: not wanted any more, and gone
+    RELEASED = "released"  #: not wanted any more, yet it stays: not ours, or by delete_mode
 
 
 class DeleteMode(enum.StrEnum):
-    """What becomes of a replica that we made when its home image is gone."""
+    """What becomes of a replica that we made when it is not wanted any more."""
 
     MIRROR = "mirror"  #: it is deleted
     DEACTIVATE = "deactivate"  #: it stays, and users can't use it
@@ -167,9 +167,12 @@ class FindingKind(enum.StrEnum):
     """What an audit saw and did not act on by itself."""
 
     GONE = "gone"  #: home no longer lists an image that has replicas
+    UNPLACED = "unplaced"  #: an image has replicas where it does not go any more
     CORRUPT = "corrupt"  #: a replica's size or hash is not the home image's any more
     ADOPTABLE = "adoptable"  #: an image with the name and the bytes of one at home, other id
 
 
 #: Acted on at the end of the audit, unless there are too many of them (P4).
-DELETING = frozenset({FindingKind.GONE, FindingKind.CORRUPT})
+DELETING = frozenset({FindingKind.GONE, FindingKind.UNPLACED, FindingKind.CORRUPT})
+#: Of these, those that are about an image, and not about one replica.
+OF_IMAGES = frozenset({FindingKind.GONE, FindingKind.UNPLACED})

@@ -31,9 +31,9 @@ class Transferring(Recording):
 
     def _transfer(self, home: Image) -> Snooze | None:
         """Bring the bytes by the first transport that fits; by the next if that one can't."""
-        transports, schemes = self._settings.transports, self._settings.schemes
         source = self._services(self._services.home)
-        ways = ends.ways(transports, schemes, home, source, self._service, self._replica_id)
+        schemes = self._settings.schemes
+        ways = ends.ways(self._transports, schemes, home, source, self._service, self._replica_id)
         passed: list[str] = []
         blocked: list[str] = []
         for route in ways.routes:
@@ -65,6 +65,13 @@ class Transferring(Recording):
             raise WayBlocked(self._task.region, f"no transport could bring the bytes: {said}")
         raise Refused(self._task.region, f"no transport fits: {said}")
 
+    @property
+    def _transports(self) -> Sequence[Transport]:
+        """In the order in which they are tried."""
+        first = self._placement.transports if self._placement else ()
+        rank = {name: number for number, name in enumerate(first)}
+        return sorted(self._settings.transports, key=lambda one: rank.get(one.name, len(first)))
+
     def _rounds(self, transport: Transport) -> Sequence[tuple[Candidate, ...]]:
         """From where a transport is tried: the best that has the image; if that fails, home."""
         if self._failed(transport):
@@ -95,7 +102,7 @@ class Transferring(Recording):
 
         So did all before the one that an earlier run has begun, as only then it was its turn.
         """
-        names = [one.name for one in self._settings.transports]
+        names = [one.name for one in self._transports]
         begun = self._last.transport or ""
         return (
             transport.capabilities.asynchronous

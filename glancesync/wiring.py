@@ -18,6 +18,7 @@ from oslo_config import cfg
 from glancesync.bandwidth import Timetable
 from glancesync.breaker import Breaker
 from glancesync.conf import CREDENTIALS, broken, check, store_file
+from glancesync.destinations import Destinations
 from glancesync.errors import ConfigurationError
 from glancesync.executor import Executor, Flow
 from glancesync.journal.database import Database
@@ -205,12 +206,20 @@ def executor(
 
     :raises ConfigurationError: an option can't work
     """
-    strategy = STRATEGIES[conf.sync_strategy]
+    destinations = Destinations(STRATEGIES[conf.sync_strategy], journal)
     heard = functools.partial(journal.note_region, breaker=breaker(conf))
     reconciler = Reconciler(
-        journal, journal, journal, services, strategy, audit_settings(conf), random.random, heard
+        journal,
+        journal,
+        journal,
+        services,
+        destinations,
+        audit_settings(conf),
+        random.random,
+        heard,
     )
     settings = Settings(
+        destinations=destinations,
         transports=load_transports(conf.transports, transfer_settings(conf)),
         reader=Reading(transfer_settings(conf)),
         clock=SystemClock(),
@@ -225,12 +234,11 @@ def executor(
         delete_mode=DeleteMode(conf.delete_mode),
         delete_grace=conf.delete_grace,
     )
-    planning = Planning(journal, journal, journal, journal.plans, services, strategy, settings)
+    planning = Planning(journal, journal, journal, journal.plans, services, settings)
     return Executor(
         journal,
         journal,
         services,
-        strategy,
         RetryPolicy(
             fast_attempts=conf.task_retry_times,
             base=conf.retry_interval,

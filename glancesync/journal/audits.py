@@ -17,7 +17,7 @@ from glancesync.journal.schema import region as g
 from glancesync.journal.schema import replica as r
 from glancesync.journal.schema import task as t
 from glancesync.model import Actor, Audit, Finding, ImageRecord
-from glancesync.states import DELETING, ENDED, FindingKind, ReplicaState, TaskKind
+from glancesync.states import DELETING, ENDED, OF_IMAGES, FindingKind, ReplicaState, TaskKind
 
 _HERE = sa.and_(r.c.replica_id.is_not(None), r.c.state.not_in(sorted(ENDED)))
 # Also the deleted: a request to create one that was long under way may arrive afterwards.
@@ -77,14 +77,14 @@ def release(connection: sa.Connection, audit: Audit) -> list[Finding]:
 
 def task_of(finding: Finding, actor: Actor) -> Ask:
     """The task of a deletion that ``actor`` lets through. It looks before it deletes."""
-    gone = finding.what is FindingKind.GONE
+    of_image = finding.what in OF_IMAGES
     return Ask(
-        TaskKind.IMAGE if gone else TaskKind.REPLICA,
+        TaskKind.IMAGE if of_image else TaskKind.REPLICA,
         finding.image_id,
-        "" if gone else finding.region,
+        "" if of_image else finding.region,
         actor=actor,
         urgent=True,
-        removed=gone,
+        removed=of_image,
     )
 
 
@@ -181,7 +181,7 @@ def _placed(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> l
         found.append(
             Placed(
                 replica=rows.replica_of({column.name: data[f"r_{column.name}"] for column in r.c}),
-                image=ImageRecord(**{column.name: data[column.name] for column in i.c}),
+                image=rows.image_of({column.name: data[column.name] for column in i.c}),
                 busy=data["task_id"] is not None,
             )
         )

@@ -15,6 +15,7 @@ from glancesync.journal import (
     audits,
     events,
     nodes,
+    pins,
     plans,
     purge,
     queries,
@@ -33,9 +34,11 @@ from glancesync.model import (
     Event,
     Finding,
     Hint,
+    Image,
     ImageRecord,
     Node,
     Outcome,
+    Pin,
     Region,
     Replica,
     ReplicaView,
@@ -43,6 +46,7 @@ from glancesync.model import (
     Step,
     Task,
 )
+from glancesync.placement.strategies import Facts
 from glancesync.sources import Candidate, choose
 from glancesync.states import ENDING, OPEN, FindingKind, TaskKind
 
@@ -106,6 +110,31 @@ class Journal:
                     replicas.expire(connection, one.image_id, one.region)
                 said = f"{one.decision.what} image {one.decision.id}" if one.decision else note
                 events.add(connection, one.image_id, [Note("asked", said, one.region)], one.actor)
+        self._wake()
+
+    @retried
+    def pin(self, wanted: Sequence[Pin], asks: Sequence[Ask]) -> None:
+        """Record that somebody wants images in regions by name, and ask for these tasks."""
+        with self.database.write() as connection:
+            pins.put(connection, wanted)
+            queue.ask(connection, asks)
+            for one in wanted:
+                note = Note("pinned", one.cause, one.region)
+                events.add(connection, one.image_id, [note], one.actor)
+        self._wake()
+
+    @retried
+    def unpin(self, image_id: str, names: Collection[str], why: str, actor: Actor) -> None:
+        """Record that nobody wants an image in these regions by name any more, and why.
+
+        Where the strategy does not want it either, its replica goes.
+        """
+        with self.database.write() as connection:
+            pins.remove(connection, image_id, names)
+            ask = Ask(TaskKind.IMAGE, image_id, actor=actor, urgent=True, removed=True)
+            queue.ask(connection, [ask])
+            for name in sorted(names):
+                events.add(connection, image_id, [Note("unpinned", why, name)], actor)
         self._wake()
 
     # -- interfaces.Queue -------------------------------------------------------------------------
@@ -225,6 +254,11 @@ class Journal:
     def regions(self) -> list[Region]:
         with self.database.read() as connection:
             return regions.every(connection)
+
+    @retried
+    def facts(self, images: Collection[Image]) -> dict[str, Facts]:
+        with self.database.read() as connection:
+            return pins.facts(connection, images, regions.every(connection))
 
     @retried
     def progress(self, image_id: str, region: str, done: int, total: int | None) -> None:

@@ -13,6 +13,7 @@ from glancesync.journal.database import now
 from glancesync.journal.schema import event as e
 from glancesync.journal.schema import finding as f
 from glancesync.journal.schema import image as i
+from glancesync.journal.schema import pin
 from glancesync.journal.schema import plan as p
 from glancesync.journal.schema import replica as r
 from glancesync.journal.schema import step as s
@@ -77,5 +78,6 @@ def _images(connection: sa.Connection, before: sa.ColumnElement[float], limit: i
     if not ids:
         return 0
     connection.execute(sa.delete(f).where(f.c.image_id.in_(ids)))
+    connection.execute(sa.delete(pin).where(pin.c.image_id.in_(ids)))
     replicas = connection.execute(sa.delete(r).where(r.c.image_id.in_(ids))).rowcount
     return replicas + connection.execute(sa.delete(i).where(i.c.image_id.in_(ids))).rowcount

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -24,7 +23,7 @@ def save_image(connection: sa.Connection, record: ImageRecord) -> None:
     generation, so that no replica is taken for up to date that was made from an older look.
     """
     same = i.c.image_id == record.image_id
-    values = {**dataclasses.asdict(record), "observed_at": now(), "changed_at": now()}
+    values = {**rows.image_values(record), "observed_at": now(), "changed_at": now()}
     old = connection.execute(sa.select(i).where(same).with_for_update()).first()
     if old is None:
         connection.execute(sa.insert(i).values(values))

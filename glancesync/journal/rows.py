@@ -16,6 +16,7 @@ from glancesync.model import (
     Event,
     Finding,
     ImageRecord,
+    Pin,
     Plan,
     Region,
     Replica,
@@ -39,19 +40,41 @@ def actor_text(actor: Actor) -> str:
     return json.dumps(actor.as_dict())
 
 
+def actor(text: str | None) -> Actor:
+    return Actor.from_dict(json.loads(text or "{}"))
+
+
 def task(row: Row) -> Task:
     data = dict(row._mapping)
     data["key"] = data.pop("task_key")
     del data["open_key"], data["rank"]
     data["kind"] = TaskKind(data["kind"])
     data["state"] = TaskState(data["state"])
-    data["actor"] = Actor.from_dict(json.loads(data["actor"]))
+    data["actor"] = actor(data["actor"])
     data["decision"] = Decision.parse(data["decision"]) if data["decision"] else None
     return Task(**data)
 
 
 def image(row: Row) -> ImageRecord:
-    return ImageRecord(**row._mapping)
+    return image_of(dict(row._mapping))
+
+
+def image_of(columns: dict[str, Any]) -> ImageRecord:
+    data = dict(columns)
+    data["actor"] = actor(data["actor"])
+    return ImageRecord(**data)
+
+
+def image_values(value: ImageRecord) -> dict[str, Any]:
+    data = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    data["actor"] = actor_text(value.actor)
+    return data
+
+
+def pin(row: Row) -> Pin:
+    data = dict(row._mapping)
+    data["actor"] = actor(data["actor"])
+    return Pin(**data)
 
 
 def replica(row: Row) -> Replica:
@@ -63,6 +86,8 @@ def replica_of(columns: dict[str, Any]) -> Replica:
     data["state"] = ReplicaState(data["state"])
     data["refused"] = json.loads(data["refused"])
     data["kept"] = json.loads(data["kept"])
+    if data["delete_mode"] is not None:
+        data["delete_mode"] = DeleteMode(data["delete_mode"])
     return Replica(**data)
 
 
@@ -71,6 +96,7 @@ def replica_values(value: Replica) -> dict[str, Any]:
     data["state"] = value.state.value
     data["refused"] = json.dumps(dict(value.refused))
     data["kept"] = json.dumps(dict(value.kept))
+    data["delete_mode"] = value.delete_mode and value.delete_mode.value
     return data
 
 
@@ -99,9 +125,9 @@ def plan(row: Row) -> Plan:
     data["state"] = PlanState(data["state"])
     data["regions"] = tuple(json.loads(data["regions"]))
     data["unread"] = json.loads(data["unread"])
-    data["actor"] = Actor.from_dict(json.loads(data["actor"]))
+    data["actor"] = actor(data["actor"])
     by = data["applied_by"]
-    data["applied_by"] = None if by is None else Actor.from_dict(json.loads(by))
+    data["applied_by"] = None if by is None else actor(by)
     return Plan(**data)
 
 
@@ -115,5 +141,5 @@ def step(row: Row) -> Step:
 
 def event(row: Row) -> Event:
     data = dict(row._mapping)
-    data["actor"] = Actor.from_dict(json.loads(data["actor"]))
+    data["actor"] = actor(data["actor"])
     return Event(**data)

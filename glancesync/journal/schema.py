@@ -99,6 +99,7 @@ image = _table(
     sa.Column("changed_at", Time, nullable=False),
     sa.Column("observed_at", Time, nullable=False),
     sa.Column("last_error", Text),
+    sa.Column("actor", Text),
     sa.Index("ix_image_owner", "owner", "image_id"),
     sa.Index("ix_image_os_hash_value", "os_hash_value"),
     sa.Index("ix_image_kernel_id", "kernel_id"),
@@ -125,12 +126,23 @@ replica = _table(
     sa.Column("synced_at", Time),
     sa.Column("verified_at", Time),
     sa.Column("expires_at", Time),
+    sa.Column("delete_mode", sa.String(16)),
     sa.Column("updated_at", Time, nullable=False),
     sa.UniqueConstraint("region", "replica_id"),
     sa.CheckConstraint(_in("state", ReplicaState), name="state"),
     sa.CheckConstraint("made = false OR replica_id IS NOT NULL", name="made_has_id"),
     sa.Index("ix_replica_region_state", "region", "state"),
     sa.Index("ix_replica_source_copying_since", "source", "copying_since"),
+)
+
+pin = _table(
+    "pin",
+    sa.Column("image_id", Id, primary_key=True),
+    sa.Column("region", Name, primary_key=True),
+    sa.Column("cause", Text, nullable=False),
+    sa.Column("actor", Text, nullable=False),
+    sa.Column("pinned_at", Time, nullable=False),
+    sa.Column("used_at", Time, nullable=False),
 )
 
 task = _table(

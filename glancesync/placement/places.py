@@ -1,0 +1,43 @@
+"""Where an image goes, by the strategy and by what was asked for by name. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from glancesync.model import Image, Replica
+from glancesync.placement.strategies import Facts, Placement, Strategy
+from glancesync.states import ENDED
+
+
+def place(
+    strategy: Strategy, image: Image, facts: Facts, known: Mapping[str, Replica]
+) -> Placement:
+    """Where ``image`` goes by ``strategy``, and where somebody wants it by name; never home.
+
+    :param known: its replicas by region
+    """
+    held = frozenset(name for name, one in known.items() if one.state not in ENDED)
+    placement = strategy.place(image, dataclasses.replace(facts, held=held))
+    home = {region.name for region in facts.regions if region.home}
+    return dataclasses.replace(placement, regions=(placement.regions | facts.pins.keys()) - home)
+
+
+def targets(image: Image, placement: Placement, known: Mapping[str, Replica]) -> frozenset[str]:
+    """The regions in which ``image`` is to have a replica; while it has no data, those with one."""
+    if image.has_data:
+        return placement.regions
+    return placement.regions & {name for name, one in known.items() if one.made}
+
+
+def why_not(image: Image, placement: Placement, region: str) -> str | None:
+    """Why a region should not have a replica, in words; None: it should, or who knows yet."""
+    if not image.has_data or region in placement.regions:
+        return None
+    return f"the image does not go there: {placement.why}"
+
+
+def unplaced(image: Image, placement: Placement, known: Mapping[str, Replica]) -> list[str]:
+    """The regions that have, or are about to have, a replica where ``image`` does not go."""
+    held = (name for name, one in known.items() if one.state not in ENDED)
+    return sorted(name for name in held if why_not(image, placement, name))
