@@ -18,6 +18,7 @@ from keystoneauth1.token_endpoint import Token
 from glancesync.breaker import Breaker
 from glancesync.bundle import Bundle
 from glancesync.cmd import sync as daemon  # patches the standard library for green threads
+from glancesync.destinations import Destinations
 from glancesync.interfaces import Lost
 from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
@@ -51,7 +52,7 @@ def audit(journal: Journal, services: Regions) -> int:
         journal,
         journal,
         services,
-        STRATEGIES["ALL"],
+        Destinations(STRATEGIES["ALL"], journal),
         AuditSettings(),
         lambda: 0.5,
         functools.partial(journal.note_region, breaker=Breaker()),

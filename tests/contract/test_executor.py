@@ -12,6 +12,7 @@ import pytest
 
 from glancesync.breaker import Breaker
 from glancesync.bundle import Bundle
+from glancesync.destinations import Destinations
 from glancesync.errors import (
     Conflict,
     Credential,
@@ -23,12 +24,24 @@ from glancesync.errors import (
 from glancesync.executor import Executor, Flow
 from glancesync.interfaces import Ask, Changes, ImageService, Lost, Transport
 from glancesync.journal.journal import Journal
-from glancesync.model import Actor, Again, Done, Image, Outcome, Replica, Task
+from glancesync.model import (
+    Actor,
+    Again,
+    Done,
+    Hint,
+    Image,
+    Outcome,
+    Pin,
+    Priority,
+    Replica,
+    Task,
+)
 from glancesync.pacing import Limits, Pacing
-from glancesync.placement.strategies import STRATEGIES
+from glancesync.placement.strategies import STRATEGIES, Facts, Placement, Strategy
 from glancesync.recording import Settings
 from glancesync.retry import RetryPolicy
-from glancesync.states import BreakerState, ReplicaState, TaskKind, TaskState
+from glancesync.states import BreakerState, DeleteMode, ReplicaState, TaskKind, TaskState
+from glancesync.transports.pull import Pull
 from glancesync.transports.reading import Reading
 from glancesync.transports.settings import TransferSettings
 from glancesync.transports.upload import Upload
@@ -49,6 +62,7 @@ class Bench:
         self.glances = {name: ListingGlance(name) for name in (HOME, "A")}
         self.heard: list[tuple[str, type[RegionError] | None]] = []
         self.strategy = "ALL"
+        self.strategies = dict(STRATEGIES)
         self.lost = threading.Event()
         self.transports: list[Transport] = []
 
@@ -69,13 +83,21 @@ class Bench:
         region = "" if kind is TaskKind.IMAGE else "A"
         self.journal.ask([Ask(kind, image_id, region, urgent=True)], "test")
         (task,) = self.journal.claim("me", lease=60, limit=1, regions={region})
+        return self.execute(task, bundle)
+
+    def claim(self, kind: TaskKind) -> list[Task]:
+        """The image's task, or that of its replica, if it is due."""
+        region = "" if kind is TaskKind.IMAGE else "A"
+        return self.journal.claim("me", lease=60, limit=1, regions={region})
+
+    def execute(self, task: Task, bundle: Bundle | None = None) -> Task:
         executor = Executor(
             self.journal,
             self.journal,
             self,
-            STRATEGIES[self.strategy],
             POLICY,
             Settings(
+                Destinations(self.strategies[self.strategy], self.journal),
                 self.transports,
                 Reading(TransferSettings()),
                 SystemClock(),
@@ -86,6 +108,10 @@ class Bench:
             self._hear,
         )
         executor.run(task, bundle or Bundle(1), self.lost)
+        return self.task(task)
+
+    def task(self, task: Task) -> Task:
+        """The task as it is now."""
         after = self.journal.task(task.id)
         assert after is not None
         return after
@@ -343,3 +369,155 @@ def test_a_watch_is_tried_again_no_later_than_it_would_be_due(bench: Bench) -> N
         task = bench.run(TaskKind.WATCH)
     assert task.state is TaskState.FAILED
     assert task.due_at == pytest.approx(bench.journal.database.now() + 60, abs=5)
+
+
+# -- where it does not go (any more) --------------------------------------------------------------
+
+
+def nowhere(image: Image, facts: Facts) -> Placement:
+    return Placement(frozenset(), "rule 7")
+
+
+NOWHERE = Strategy("nowhere", nowhere)
+
+
+@pytest.fixture
+def unwanted(bench: Bench) -> Bench:
+    """An image with a replica of ours in A, which the strategy does not want there any more."""
+    bench.make()
+    bench.strategies["nowhere"] = NOWHERE
+    bench.strategy = "nowhere"
+    return bench
+
+
+def details(bench: Bench, what: str) -> list[str]:
+    return [one.detail for one in bench.journal.events(IMAGE) if one.what == what]
+
+
+def test_what_a_user_changed_so_that_it_goes_elsewhere_goes(unwanted: Bench) -> None:
+    unwanted.journal.hint([Hint(IMAGE)])
+    (task,) = unwanted.claim(TaskKind.IMAGE)
+    unwanted.execute(task)
+    unwanted.run()
+    assert unwanted.replica().state is ReplicaState.DELETED
+    assert IMAGE not in unwanted.glances["A"].images
+    assert details(unwanted, "delete") == [f"{IMAGE}: the image does not go there: rule 7"]
+
+
+@pytest.mark.parametrize("kind", [TaskKind.IMAGE, TaskKind.REPLICA])
+def test_what_only_an_audit_has_noticed_stays_until_it_has_counted(
+    unwanted: Bench, kind: TaskKind
+) -> None:
+    """A mistake in the rules must not empty regions one image at a time (P4)."""
+    region = "A" if kind is TaskKind.REPLICA else ""
+    unwanted.journal.ask([Ask(kind, IMAGE, region, priority=Priority.AUDIT)], "test")
+    (task,) = unwanted.claim(kind)
+    unwanted.execute(task)
+    assert unwanted.claim(TaskKind.REPLICA) == []
+    assert IMAGE in unwanted.glances["A"].images
+    assert unwanted.replica().state is ReplicaState.IN_SYNC
+    if kind is TaskKind.REPLICA:
+        assert "an audit of home decides" in str(unwanted.task(task).reason)
+
+
+def test_it_goes_when_somebody_releases_what_the_audit_held(unwanted: Bench) -> None:
+    unwanted.journal.ask(
+        [Ask(TaskKind.IMAGE, IMAGE, priority=Priority.AUDIT, removed=True)], "test"
+    )
+    (task,) = unwanted.claim(TaskKind.IMAGE)
+    unwanted.execute(task)
+    (task,) = unwanted.claim(TaskKind.REPLICA)
+    unwanted.execute(task)
+    assert unwanted.replica().state is ReplicaState.DELETED
+
+
+@pytest.mark.parametrize("mode", [DeleteMode.KEEP, DeleteMode.HIDE, DeleteMode.DEACTIVATE])
+def test_what_becomes_of_it_is_what_the_strategy_says(unwanted: Bench, mode: DeleteMode) -> None:
+    def place(image: Image, facts: Facts) -> Placement:
+        return Placement(frozenset(), "rule 7", delete_mode=mode)
+
+    unwanted.strategies["nowhere"] = Strategy("nowhere", place)
+    unwanted.journal.hint([Hint(IMAGE)])
+    (task,) = unwanted.claim(TaskKind.IMAGE)
+    unwanted.execute(task)
+    unwanted.run()
+    there = unwanted.glances["A"].images[IMAGE]
+    assert unwanted.replica().state is ReplicaState.RELEASED
+    assert there["os_hidden"] is (mode is DeleteMode.HIDE)
+    assert there["status"] == ("deactivated" if mode is DeleteMode.DEACTIVATE else "active")
+    assert str(unwanted.replica().last_error).endswith(f"(delete_mode {mode})")
+
+
+def test_it_comes_back_where_it_goes_again(unwanted: Bench) -> None:
+    unwanted.journal.hint([Hint(IMAGE)])
+    (task,) = unwanted.claim(TaskKind.IMAGE)
+    unwanted.execute(task)
+    unwanted.strategy = "ALL"  # before the region's turn has come
+    unwanted.run()
+    assert unwanted.replica().state is ReplicaState.IN_SYNC
+    assert IMAGE in unwanted.glances["A"].images
+
+
+def test_what_we_did_not_make_is_let_go_as_it_is(bench: Bench) -> None:
+    bench.run(TaskKind.IMAGE)
+    bench.run()
+    assert not bench.replica().made
+    bench.strategies["nowhere"] = NOWHERE
+    bench.strategy = "nowhere"
+    bench.journal.ask([Ask(TaskKind.IMAGE, IMAGE, priority=Priority.AUDIT)], "test")
+    (task,) = bench.claim(TaskKind.IMAGE)
+    bench.execute(task)
+    (task,) = bench.claim(TaskKind.REPLICA)
+    bench.execute(task)
+    assert bench.replica().state is ReplicaState.RELEASED
+    assert bench.glances["A"].images[IMAGE]["status"] == "active"
+
+
+def test_a_pin_keeps_it_where_the_strategy_does_not_want_it(unwanted: Bench) -> None:
+    unwanted.journal.pin([Pin(IMAGE, "A", "somebody needs it")], [])
+    unwanted.journal.hint([Hint(IMAGE)])
+    (task,) = unwanted.claim(TaskKind.IMAGE)
+    unwanted.execute(task)
+    assert unwanted.claim(TaskKind.REPLICA) == []
+    unwanted.run()
+    assert unwanted.replica().state is ReplicaState.IN_SYNC
+
+    unwanted.journal.unpin(IMAGE, ["A"], "nobody does any more", Actor())
+    (task,) = unwanted.claim(TaskKind.IMAGE)
+    unwanted.execute(task)
+    unwanted.run()
+    assert unwanted.replica().state is ReplicaState.DELETED
+    assert details(unwanted, "pinned") == ["somebody needs it"]
+    assert details(unwanted, "unpinned") == ["nobody does any more"]
+
+
+def test_who_changed_it_last_is_known_by_the_change_alone(bench: Bench) -> None:
+    """Not by who asks for it to be looked at, nor by an audit that asks."""
+    user = Actor("u1", "p1", ("member",))
+    bench.journal.hint([Hint(IMAGE, user)])
+    (task,) = bench.claim(TaskKind.IMAGE)
+    bench.execute(task)
+    bench.journal.ask([Ask(TaskKind.IMAGE, IMAGE, actor=Actor("u2", "p2", ("admin",)))], "test")
+    (task,) = bench.claim(TaskKind.IMAGE)
+    bench.execute(task)
+    image = bench.glances[HOME].service.get(IMAGE)
+    assert image is not None
+    assert bench.journal.facts([image])[IMAGE].actor == user
+
+
+def test_the_transports_that_the_strategy_prefers_are_tried_first(bench: Bench) -> None:
+    bench.transports = [Upload(TransferSettings()), Pull(TransferSettings())]
+
+    def place(image: Image, facts: Facts) -> Placement:
+        return Placement(frozenset({"A"}), "rule 7", transports=("pull",))
+
+    bench.strategies["pull"] = Strategy("pull", place)
+    bench.glances["A"].images[IMAGE]["status"] = "queued"
+    ours = Replica(IMAGE, "A", replica_id=IMAGE, made=True)
+    bench.journal.ask([Ask(TaskKind.REPLICA, IMAGE, "A")], "test")
+    (task,) = bench.claim(TaskKind.REPLICA)
+    bench.journal.commit(task, Changes(replica=ours), Again(0, "made"))
+    for strategy, first in (("ALL", "upload"), ("pull", "pull")):
+        bench.strategy = strategy
+        bench.run()
+        assert bench.replica().transport == first

@@ -189,11 +189,20 @@ def rows_of_0003(now: float) -> Rows:
     }
 
 
+def rows_of_0004(now: float) -> Rows:
+    """The same, as 0004 has it."""
+    rows = rows_of_0003(now)
+    for replica in rows["replica"]:
+        replica |= {"source": "RegionOne", "copying_since": now}
+    return rows
+
+
 #: Revision -> what a journal of that revision may hold. Every one we can upgrade from is here.
 ROWS: dict[str, Callable[[float], Rows]] = {
     "0001": rows_of_0001,
     "0002": rows_of_0002,
     "0003": rows_of_0003,
+    "0004": rows_of_0004,
 }
 
 

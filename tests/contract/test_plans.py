@@ -2,6 +2,7 @@
 """Plans, from the look to the last step: a real journal, a real executor, lists of every shape."""
 
 import concurrent.futures
+import dataclasses
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from glancesync.bundle import Bundle
+from glancesync.destinations import Destinations
 from glancesync.errors import Transient
 from glancesync.executor import Executor, Flow
 from glancesync.home import observed
@@ -47,7 +49,9 @@ class Estate:
         self.glances = {name: ListingGlance(name, page=3) for name in (HOME, NEAR, FAR)}
         self.home = HOME
         self.strategy = "None"
+        self.strategies = dict(STRATEGIES)
         self.settings = Settings(
+            Destinations(STRATEGIES["None"], journal),
             [],
             Reading(TransferSettings()),
             SystemClock(),
@@ -90,15 +94,17 @@ class Estate:
 
     def work(self) -> None:
         """Run every task that is due."""
-        strategy = STRATEGIES[self.strategy]
+        strategy = self.strategies[self.strategy]
+        settings = dataclasses.replace(
+            self.settings, destinations=Destinations(strategy, self.journal)
+        )
         parts = (self.journal, self.journal)
-        planning = Planning(*parts, self.journal, self.journal.plans, self, strategy, self.settings)
+        planning = Planning(*parts, self.journal, self.journal.plans, self, settings)
         executor = Executor(
             *parts,
             self,
-            strategy,
             RetryPolicy(),
-            self.settings,
+            settings,
             lambda: 0.5,
             {TaskKind.PLAN: Flow(planning.run)},
             lambda region, error: None,

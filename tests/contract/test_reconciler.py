@@ -4,13 +4,14 @@
 import dataclasses
 import datetime
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from glancesync.destinations import Destinations
 from glancesync.errors import LeaseLost, Refused, Throttled, Transient
 from glancesync.interfaces import Ask, Changes, ImageService, Placed
 from glancesync.journal import queue
@@ -23,13 +24,14 @@ from glancesync.model import (
     Audit,
     Done,
     Finding,
+    Image,
     ImageRecord,
     Outcome,
     Priority,
     Replica,
     Task,
 )
-from glancesync.placement.strategies import STRATEGIES
+from glancesync.placement.strategies import STRATEGIES, Facts, Placement, Strategy
 from glancesync.reconciler import AuditSettings, Reconciler
 from glancesync.regions.images import image_from
 from glancesync.states import FindingKind, ReplicaState, TaskKind
@@ -66,6 +68,7 @@ class World:
         self.home = HOME
         self.settings = AuditSettings(guard_images=2, guard_percent=0)
         self.strategy = "ALL"
+        self.strategies = dict(STRATEGIES)
         self.lease = Lease()
         record_regions(journal, HOME, REGION)
 
@@ -131,7 +134,7 @@ class World:
             self.journal,
             self.journal,
             self,
-            STRATEGIES[self.strategy],
+            Destinations(self.strategies[self.strategy], self.journal),
             self.settings,
             lambda: 0.5,
             lambda region, error: None,
@@ -519,6 +522,9 @@ def test_a_watch_of_home_asks_for_an_audit_under_a_new_strategy(world: World) ->
     before: Task = world.journal.list_tasks(kinds=kinds)[0]
     world.run(TaskKind.WATCH, HOME)
     assert world.journal.list_tasks(kinds=kinds)[0].asked == before.asked
+    world.strategies["ALL"] = dataclasses.replace(STRATEGIES["ALL"], version="other rules")
+    world.run(TaskKind.WATCH, HOME)
+    assert world.journal.list_tasks(kinds=kinds)[0].asked == before.asked + 1
 
 
 # -- images that are not replicas -----------------------------------------------------------------
@@ -567,3 +573,61 @@ def test_every_image_once_in_order_and_nothing_left_out(
         seen += found
         passed = upto or passed
     assert sorted(seen) == sorted(one for one in glance.images if one > (start or ""))
+
+
+# -- replicas where their images do not go any more -----------------------------------------------
+
+
+def nowhere(image: Image, facts: Facts) -> Placement:
+    return Placement(frozenset(), "rule 7")
+
+
+def test_few_that_do_not_go_there_any_more_go_by_the_usual_task(world: World) -> None:
+    world.in_sync(1, 2, 3)
+    world.strategies["ALL"] = Strategy("ALL", spare(1, 2), version="new")
+    assert world.audit(HOME).held == 0
+    assert world.asked() == {("image", 3, "")}
+    assert all(task.removed for task in world.journal.list_tasks())
+    assert world.journal.events(image_id(3))[0].detail == f"not to be in {REGION} any more: but it"
+
+
+def test_many_that_do_not_go_there_any_more_are_held_for_a_human(world: World) -> None:
+    """A slip in the rules must not empty the regions (P4)."""
+    world.in_sync(1, 2, 3, 4)
+    world.strategies["ALL"] = Strategy("ALL", spare(1), version="new")
+    audit = world.audit(HOME)
+    assert audit.held == 3
+    assert world.asked() == set()
+    assert world.journal.release_audit(audit, Actor("admin")) == 3
+    assert world.asked() == {("image", number, "") for number in (2, 3, 4)}
+    assert all(task.removed for task in world.journal.list_tasks())
+
+
+def test_rules_that_are_put_right_again_let_nothing_go(world: World) -> None:
+    world.in_sync(1, 2, 3, 4)
+    world.strategies["ALL"] = Strategy("ALL", nowhere, version="new")
+    assert world.audit(HOME).held == 4
+    world.strategies["ALL"] = STRATEGIES["ALL"]
+    assert world.audit(HOME).held == 0
+    assert world.asked() == set()
+    assert world.journal.findings(HOME) == []
+
+
+def test_what_is_worked_on_or_over_is_not_found_to_be_out_of_place(world: World) -> None:
+    world.in_sync(1, 2)
+    world.end(1, ReplicaState.RELEASED)
+    world.glances[HOME].images[image_id(2)]["status"] = "queued"
+    world.strategies["ALL"] = Strategy("ALL", nowhere, version="new")
+    assert world.audit(HOME).held == 0
+    assert world.journal.findings(HOME) == []
+
+
+def spare(*numbers: int) -> Callable[[Image, Facts], Placement]:
+    """A strategy's way to place nothing but these images."""
+    spared = {image_id(number) for number in numbers}
+
+    def place(image: Image, facts: Facts) -> Placement:
+        where = {REGION} if image.id in spared else set()
+        return Placement(frozenset(where), "but it")
+
+    return place

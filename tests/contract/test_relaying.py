@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from glancesync.bundle import Bundle
+from glancesync.destinations import Destinations
 from glancesync.ends import Schemes
 from glancesync.errors import Corrupt, RegionError, Transient, WayBlocked
 from glancesync.executor import Executor
@@ -134,9 +135,9 @@ class Bench:
             self.journal,
             self.journal,
             self,
-            STRATEGIES["ALL"],
             RetryPolicy(fast_attempts=3, base=10, cap=1000),
             Settings(
+                Destinations(STRATEGIES["ALL"], self.journal),
                 [*self.before, self.straight, *self.after],
                 Reading(TransferSettings()),
                 SystemClock(),

@@ -16,6 +16,7 @@ import pytest
 
 from glancesync.breaker import Breaker
 from glancesync.bundle import Bundle
+from glancesync.destinations import Destinations
 from glancesync.executor import Executor, Flow
 from glancesync.home import observed
 from glancesync.interfaces import Ask, Changes
@@ -57,6 +58,7 @@ class Estate:
         self.glances = {name: ListingGlance(name) for name in (HOME, *REGIONS)}
         self.home = HOME
         self.settings = Settings(
+            Destinations(STRATEGIES["ALL"], self.journal),
             [],
             Reading(TransferSettings()),
             SystemClock(),
@@ -106,7 +108,7 @@ class Estate:
             self.journal,
             self.journal,
             self,
-            STRATEGIES["ALL"],
+            self.settings.destinations,
             AuditSettings(guard_images=GUARD),
             lambda: 0.5,
             heard,
@@ -115,7 +117,6 @@ class Estate:
             self.journal,
             self.journal,
             self,
-            STRATEGIES["ALL"],
             RetryPolicy(),
             self.settings,
             lambda: 0.5,
