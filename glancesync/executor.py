@@ -25,7 +25,7 @@ from glancesync.errors import (
     Throttled,
     WayBlocked,
 )
-from glancesync.home import observed, read_home
+from glancesync.home import observed, read
 from glancesync.interfaces import (
     Ask,
     Changes,
@@ -41,6 +41,7 @@ from glancesync.model import (
     Done,
     Image,
     ImageRecord,
+    Original,
     Outcome,
     Priority,
     Replica,
@@ -123,7 +124,8 @@ class Executor:
                     self._settings,
                     self._heard,
                 )
-                changes, outcome = replication.run(lambda: self._read_home(task.image_id))
+                record = replication.record
+                changes, outcome = replication.run(lambda: self._read(task, record))
             self._queue.commit(task, changes, outcome)
         except LeaseLost as error:
             LOG.warning("%s; leaving it alone", error)
@@ -149,9 +151,9 @@ class Executor:
         of_bytes = replication is not None and replication.has_home
         return error.region != self._services.home or not of_bytes or isinstance(error, Throttled)
 
-    def _read_home(self, image_id: str) -> Image | None:
-        image = read_home(self._services, image_id)
-        self._heard(self._services.home, None)
+    def _read(self, task: Task, record: ImageRecord | None) -> Image | None:
+        image = read(self._services, task.image_id, record)
+        self._heard(Original.of(task.image_id, record, self._services.home).region, None)
         return image
 
     def _fail(self, task: Task, error: Exception, replication: Replication | None) -> None:
@@ -177,10 +179,12 @@ class Executor:
             LOG.warning("%s; leaving it alone", lost)
 
     def _image(self, task: Task, lost: Lost) -> tuple[Changes, Outcome]:
-        image = self._read_home(task.image_id)
         old = self._replicas.image(task.image_id)
+        image = self._read(task, old)
         if image is None and old is None:
             return Changes(), Done("home has no such image")
+        if image is None and old is not None and old.origin is not None:
+            return Changes(), Done(f"{old.origin} no longer has it; what was copied stays")
         witnessed = task.removed or task.priority <= Priority.USER
         if image is None and old and old.present and not witnessed:
             # Only an audit, which sees how much is missing, may tell this from a loss (P4).
@@ -205,19 +209,20 @@ class Executor:
         said = f"{len(regions)} replicas to bring up to date"
         if task.verify and image is not None and image.has_data:
             self._queue.commit(task, changes)  # the regions read theirs at the same time
-            wrong = self._verify_home(image, lost)
-            note = Note("verify", wrong or f"{image.size} bytes are right", self._services.home)
+            original = Original.of(image.id, record, self._services.home)
+            wrong = self._verify_original(image, original, lost)
+            note = Note("verify", wrong or f"{image.size} bytes are right", original.region)
             changes = Changes(image=dataclasses.replace(record, last_error=wrong), notes=(note,))
-            said += f"; home: {note.detail}"
+            said += f"; {'the original' if record.origin else 'home'}: {note.detail}"
         return changes, Done(said)
 
-    def _verify_home(self, image: Image, lost: Lost) -> str | None:
+    def _verify_original(self, image: Image, original: Original, lost: Lost) -> str | None:
         """What is wrong with the bytes that home stores, in words; None: nothing.
 
-        It is only said: home is where bytes come from, and ours to read.
+        It is only said: that is where bytes come from, and ours to read.
         """
-        home = self._services(self._services.home)
-        target = Target(home.region, image.id, home, lambda done: None, lost.is_set)
+        home = self._services(original.region)
+        target = Target(home.region, original.image_id, home, lambda done: None, lost.is_set)
         look = Verification()
         look.look(self._settings.reader, target, image, patient=False)
         if look.rot is not None:

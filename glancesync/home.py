@@ -1,25 +1,35 @@
-"""Looking at an image at home, and what is put on record of it."""
+"""Looking at the original of an image, mostly at home, and what is put on record of it."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from glancesync.errors import Transient
 from glancesync.interfaces import ImageService, Services
-from glancesync.model import Actor, Image, ImageRecord, fingerprint_of
+from glancesync.model import Actor, Image, ImageRecord, Original, fingerprint_of
 from glancesync.planner import REFERENCES
 
 
-def read_home(services: Services, image_id: str) -> Image | None:
-    """The home image; None only if home is sure not to have it (P4).
+def read(services: Services, image_id: str, record: ImageRecord | None) -> Image | None:
+    """The original, under the id that its replicas have; None only if it is sure not to be (P4).
 
     A 404 alone does not prove it: a proxy in front of Glance says the same.
+
+    :param record: what is known of the image
     """
-    home: ImageService = services(services.home)
-    image = home.get(image_id)
+    original = Original.of(image_id, record, services.home)
+    service = services(original.region)
+    image = service.get(original.image_id)
     if image is None:
-        doubt(home, image_id)
-    return image
+        doubt(service, original.image_id)
+        return None
+    if record is None or record.origin is None:
+        return image
+    # What it refers to is copied along, and has other ids where it is copied to by force.
+    references = {"kernel_id": record.kernel_id, "ramdisk_id": record.ramdisk_id}
+    copied = {name: value for name, value in references.items() if value is not None}
+    return dataclasses.replace(image, id=image_id, properties={**image.properties, **copied})
 
 
 def doubt(service: ImageService, image_id: str) -> None:
@@ -68,6 +78,8 @@ def observed(image_id: str, image: Image | None, old: ImageRecord | None) -> Ima
         observed_at=0.0,
         last_error=old.last_error if old and _same_bytes(old, image) else None,
         actor=old.actor if old else Actor(),
+        origin=old.origin if old else None,
+        origin_id=old.origin_id if old else None,
     )
 
 

@@ -95,6 +95,7 @@ class Changes:
     ``hurry``: replica tasks that wait for this reason are due, as it is no more; with
     ``hurry_most`` so many of them, the longest waiting.
     ``begun``: what the task has waited for is over; how long it waits counts anew.
+    ``promoted``: home has the task's image now; it is a home image from now on.
     ``settled``: kinds of findings about the task's region that are dealt with and forgotten.
     """
 
@@ -113,6 +114,7 @@ class Changes:
     hurry: str | None = None
     hurry_most: int | None = None
     begun: bool = False
+    promoted: bool = False
 
 
 class Queue(Protocol):

@@ -163,6 +163,23 @@ class ImageRecord:
     observed_at: float
     last_error: str | None = None  # what is wrong with home's own bytes
     actor: Actor = Actor()  # who changed it last, as far as anybody said
+    origin: str | None = None  # the region it is copied from; None: it is a home image
+    origin_id: str | None = None  # its id there
+
+
+@dataclasses.dataclass(frozen=True)
+class Original:
+    """Where the image is that all its replicas are made from: its region, and its id there."""
+
+    region: str
+    image_id: str
+
+    @classmethod
+    def of(cls, image_id: str, record: ImageRecord | None, home: str) -> Original:
+        """That of an image by its record; of one that nothing is known of, at home."""
+        if record is None or record.origin is None:
+            return cls(home, image_id)
+        return cls(record.origin, record.origin_id or image_id)
 
 
 @dataclasses.dataclass(frozen=True)

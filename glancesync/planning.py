@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from glancesync import planner
 from glancesync.errors import LeaseLost, Refused, RegionError
 from glancesync.farewell import expiry
-from glancesync.home import read_home
+from glancesync.home import read
 from glancesync.interfaces import (
     Ask,
     Baselines,
@@ -161,7 +161,7 @@ class Planning:
     def _pages(self, plan: Plan) -> Iterator[_Page]:
         """The images home has, and those it is on record to have had; or none."""
         if plan.image_id is not None:
-            page = self._page({plan.image_id: read_home(self._services, plan.image_id)})
+            page = self._page({plan.image_id: read(self._services, plan.image_id, None)})
             record = page.records.get(plan.image_id)
             if page.homes[plan.image_id] is not None or (record and not record.present):
                 yield page

@@ -25,7 +25,7 @@ from glancesync.interfaces import (
     Target,
     Transport,
 )
-from glancesync.model import Image, Replica, Snooze, Task
+from glancesync.model import Image, Original, Replica, Snooze, Task
 from glancesync.pacing import Pacing
 from glancesync.placement.strategies import Placement
 from glancesync.retry import snooze_delay
@@ -82,6 +82,8 @@ class Recording:
         self._settings = settings
         self._heard = heard
         self._placement: Placement | None = None  # of an image that home has
+        self.record = replicas.image(task.image_id)
+        self._original = Original.of(task.image_id, self.record, services.home)
         self._left = False
         self._refused: dict[str, str] = {}
         self._bytes = Verification()

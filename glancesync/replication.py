@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from glancesync import farewell, planner
 from glancesync.acting import Acting
 from glancesync.counts import Count, Counter
-from glancesync.errors import Conflict, LeaseLost, Transient
+from glancesync.errors import Conflict, LeaseLost, Refused, Transient
 from glancesync.home import doubt
 from glancesync.home import observed as observed_home
 from glancesync.interfaces import Ask, Changes, Note
@@ -27,7 +27,7 @@ from glancesync.model import (
 )
 from glancesync.placement.places import why_not
 from glancesync.planner import Action
-from glancesync.states import DeleteMode, ReplicaState, TaskKind
+from glancesync.states import SETTLED, DeleteMode, ReplicaState, TaskKind
 
 LOG = logging.getLogger(__name__)
 
@@ -111,7 +111,11 @@ class Replication(Acting):
         """It is not on record that the image is gone.
 
         A replica is not the one to say so: its task may be days old, and be one of thousands.
+
+        :raises Refused: it was to be copied from a region that does not have it
         """
+        if self._original.region != self._services.home:
+            raise Refused(self._original.region, f"no longer has image {self._original.image_id}")
         said = "home does not have the image; its image task says whether it is gone"
         asked = self._task.priority <= Priority.USER
         ask = self._image_task(Priority.USER if asked else Priority.AUDIT)
@@ -268,6 +272,8 @@ class Replication(Acting):
         if self._done and self._task.priority >= Priority.AUDIT:
             counts += (Count(Counter.REPAIRED, self._task.region),)
         changes = Changes(replica=replica, notes=notes, counts=counts)
+        if self._task.region == self._services.home and replica.state in SETTLED:
+            changes = dataclasses.replace(changes, promoted=True)
         if self.replica.copying_since:  # there is room for as many as it serves, and where it was
             more = self._settings.source_transfers + 1
             changes = dataclasses.replace(changes, hurry=self._room, hurry_most=more)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 from glancesync.choice import Route
 from glancesync.ends import Schemes, ways
 from glancesync.errors import BadRequest
-from glancesync.home import read_home
+from glancesync.home import read
 from glancesync.interfaces import Replicas, Services, Transport
+from glancesync.model import Original
 
 
 class Routing:
@@ -39,13 +41,16 @@ class Routing:
         :raises RegionError: home or the region does not answer
         """
         services = self._services()
-        image = read_home(services, image_id)
+        record = self._replicas.image(image_id)
+        original = Original.of(image_id, record, services.home)
+        image = read(services, image_id, record)
         if image is None:
             raise BadRequest(f"home has no image {image_id}", 404)
         if not image.has_data:
             raise BadRequest(f"home's image {image_id} is {image.status}: nothing to copy", 409)
         replica = self._replicas.replica(image_id, region)
         target_id = (replica and replica.replica_id) or image_id
-        home, target = services(services.home), services(region)
-        found = ways(self._transports, self._schemes, image, home, target, target_id)
+        source, target = services(original.region), services(region)
+        there = dataclasses.replace(image, id=original.image_id)
+        found = ways(self._transports, self._schemes, there, source, target, target_id)
         return found.routes

@@ -20,11 +20,12 @@ PLACE = "place"
 class Candidate:
     """A region that can be copied from.
 
-    ``distance``: to where the bytes go; ``room``: how many regions may copy from it at a time.
+    ``original``: it has what the others are copies of. ``distance``: to where the bytes go;
+    ``room``: how many regions may copy from it at a time.
     """
 
     region: str
-    home: bool
+    original: bool
     distance: int
     room: int
 
@@ -41,23 +42,27 @@ def distance(one: Region, other: Region) -> int:
 
 
 def candidates(
-    target: str, regions: Sequence[Region], replicas: Iterable[Replica], room: int
+    target: str,
+    regions: Sequence[Region],
+    replicas: Iterable[Replica],
+    room: int,
+    origin: str,
 ) -> tuple[Candidate, ...]:
-    """Home, and the regions that are well and have the image; the best first.
+    """The region of the original, and those that are well and have the image; the best first.
 
     :param target: where the bytes go
     :param regions: all
     :param replicas: of the image
     :param room: of regions that have no limit of their own
+    :param origin: the region of the original
     """
     to = next(region for region in regions if region.name == target)
     holders = {one.region for one in replicas if one.state in SETTLED and one.replica_id} - {target}
+    well = {one.name for one in regions if one.open and one.broken_for is None}
     found = [
-        Candidate(
-            region.name, region.home, distance(region, to), region.limits.get("sources", room)
-        )
-        for region in regions
-        if region.home or (region.name in holders and region.open and region.broken_for is None)
+        Candidate(one.name, one.name == origin, distance(one, to), one.limits.get("sources", room))
+        for one in regions
+        if one.name == origin or one.name in holders & well
     ]
     return tuple(sorted(found, key=_merit))
 
@@ -73,5 +78,5 @@ def choose(found: Iterable[Candidate], busy: Mapping[str, int]) -> str | None:
 
 
 def _merit(one: Candidate) -> tuple[int, bool, str]:
-    """The nearest first; home, which all others need too, after others that are as near."""
-    return one.distance, one.home, one.region
+    """The nearest first; the original, which all need too, after others that are as near."""
+    return one.distance, one.original, one.region

@@ -31,9 +31,9 @@ class Transferring(Recording):
 
     def _transfer(self, home: Image) -> Snooze | None:
         """Bring the bytes by the first transport that fits; by the next if that one can't."""
-        source = self._services(self._services.home)
-        schemes = self._settings.schemes
-        ways = ends.ways(self._transports, schemes, home, source, self._service, self._replica_id)
+        transports, schemes = self._transports, self._settings.schemes
+        source, there = self._source(home)
+        ways = ends.ways(transports, schemes, there, source, self._service, self._replica_id)
         passed: list[str] = []
         blocked: list[str] = []
         for route in ways.routes:
@@ -65,6 +65,12 @@ class Transferring(Recording):
             raise WayBlocked(self._task.region, f"no transport could bring the bytes: {said}")
         raise Refused(self._task.region, f"no transport fits: {said}")
 
+    def _source(self, home: Image) -> tuple[ImageService, Image]:
+        """The Glance that has the original, and the image there."""
+        original = self._original
+        there = dataclasses.replace(home, id=original.image_id)
+        return self._services(original.region), there
+
     @property
     def _transports(self) -> Sequence[Transport]:
         """In the order in which they are tried."""
@@ -83,8 +89,9 @@ class Transferring(Recording):
             self._replicas.regions(),
             self._replicas.replicas_of(self._task.image_id),
             self._settings.source_transfers,
+            self._original.region,
         )
-        home = tuple(one for one in found if one.home)
+        home = tuple(one for one in found if one.original)
         return (home,) if self._failed_elsewhere(transport) else (found, home)
 
     def _failed_elsewhere(self, transport: Transport) -> bool:
@@ -94,7 +101,7 @@ class Transferring(Recording):
             transport.capabilities.asynchronous
             and transport.name == last.transport
             and last.state in _UNFINISHED
-            and last.source not in (None, self._services.home)
+            and last.source not in (None, self._original.region)
         )
 
     def _failed(self, transport: Transport) -> bool:
@@ -114,7 +121,7 @@ class Transferring(Recording):
 
     @property
     def _from_home(self) -> bool:
-        return self.replica.source in (None, self._services.home)
+        return self.replica.source in (None, self._original.region)
 
     def _blocked(self, transport: Transport, said: str) -> str:
         said = f"{transport.name}: {said}"
@@ -141,7 +148,7 @@ class Transferring(Recording):
         if self._begun != transport.name:  # which finds by itself what it has left
             self._clear_leftovers()
         self._begun = None
-        service, image = self._services(self._services.home), home
+        service, image = self._source(home)
         copying = dataclasses.replace(
             self.replica,
             state=ReplicaState.COPYING,

@@ -20,6 +20,7 @@ from glancesync.model import Actor, Audit, Finding, ImageRecord
 from glancesync.states import DELETING, ENDED, OF_IMAGES, FindingKind, ReplicaState, TaskKind
 
 _HERE = sa.and_(r.c.replica_id.is_not(None), r.c.state.not_in(sorted(ENDED)))
+_AT_HOME = sa.and_(i.c.present, i.c.origin.is_(None))
 # Also the deleted: a request to create one that was long under way may arrive afterwards.
 _OURS = sa.and_(r.c.replica_id.is_not(None), r.c.state != ReplicaState.RELEASED.value)
 
@@ -130,7 +131,7 @@ def nth(
     connection: sa.Connection, region: str, after: str, until: str | None, count: int
 ) -> str | None:
     column, of_region = (
-        (i.c.image_id, i.c.present)
+        (i.c.image_id, _AT_HOME)
         if _is_home(connection, region)
         else (r.c.replica_id, sa.and_(_HERE, r.c.region == region))
     )
@@ -141,7 +142,7 @@ def nth(
 
 
 def present_images(connection: sa.Connection, after: str, until: str | None) -> list[ImageRecord]:
-    query = sa.select(i).where(i.c.present, i.c.image_id > after).order_by(i.c.image_id)
+    query = sa.select(i).where(_AT_HOME, i.c.image_id > after).order_by(i.c.image_id)
     if until is not None:
         query = query.where(i.c.image_id <= until)
     return [rows.image(row) for row in connection.execute(query)]
@@ -161,7 +162,7 @@ def images_by_id(connection: sa.Connection, image_ids: Collection[str]) -> dict[
 
 
 def images_by_hash(connection: sa.Connection, hashes: Collection[str]) -> list[ImageRecord]:
-    query = sa.select(i).where(i.c.present, i.c.os_hash_value.in_(sorted(hashes)))
+    query = sa.select(i).where(_AT_HOME, i.c.os_hash_value.in_(sorted(hashes)))
     return [rows.image(row) for row in connection.execute(query.order_by(i.c.image_id))]
 
 
@@ -201,7 +202,7 @@ def placed_as(connection: sa.Connection, region: str, replica_ids: Collection[st
 
 def known(connection: sa.Connection, region: str) -> int:
     query = (
-        sa.select(sa.func.count()).select_from(i).where(i.c.present)
+        sa.select(sa.func.count()).select_from(i).where(_AT_HOME)
         if _is_home(connection, region)
         else sa.select(sa.func.count()).select_from(r).where(r.c.region == region, _HERE)
     )

@@ -160,6 +160,8 @@ class Journal:
             replicas.make_pending(connection, task.image_id, changes.pending)
             if changes.replica is not None:
                 replicas.save(connection, changes.replica)
+            if changes.promoted:
+                self._promote(connection, task)
             if changes.audit is not None:
                 audits.save(connection, changes.audit)
             if changes.watched_to is not None:
@@ -180,6 +182,17 @@ class Journal:
             tallies.add(connection, tallies.of_end(task, changes, outcome, row.waited))
         if changes.asks or outcome is not None:
             self._wake()
+
+    def _promote(self, connection: Any, task: Task) -> None:
+        """Home has the task's image: from now on it is one of home's, and goes where these go."""
+        old = replicas.get_image(connection, task.image_id)
+        if old is None or old.origin is None:
+            return
+        replicas.promote(connection, task.image_id, task.region)
+        pins.remove(connection, task.image_id, [task.region])
+        said = f"made from image {old.origin_id or task.image_id} of {old.origin}"
+        events.add(connection, task.image_id, [Note("promoted", said, task.region)], task.actor)
+        queue.ask(connection, [Ask(TaskKind.IMAGE, task.image_id, actor=task.actor)])
 
     @retried
     def reserve(

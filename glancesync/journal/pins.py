@@ -10,7 +10,7 @@ from glancesync.journal import rows
 from glancesync.journal.database import now
 from glancesync.journal.schema import image as i
 from glancesync.journal.schema import pin as p
-from glancesync.model import Image, Pin, Region
+from glancesync.model import Actor, Image, Pin, Region
 from glancesync.placement.strategies import Facts
 
 
@@ -46,13 +46,10 @@ def facts(
     pins: dict[str, dict[str, Pin]] = {image_id: {} for image_id in ids}
     for row in connection.execute(sa.select(p).where(p.c.image_id.in_(ids))):
         pins[row.image_id][row.region] = rows.pin(row)
-    actors = {
-        row.image_id: rows.actor(row.actor)
-        for row in connection.execute(
-            sa.select(i.c.image_id, i.c.actor).where(i.c.image_id.in_(ids))
-        )
-    }
-    return {
-        image_id: Facts(tuple(regions), actors.get(image_id, rows.actor(None)), pins[image_id])
-        for image_id in ids
-    }
+    query = sa.select(i.c.image_id, i.c.actor, i.c.origin).where(i.c.image_id.in_(ids))
+    known = {row.image_id: (rows.actor(row.actor), row.origin) for row in connection.execute(query)}
+    found = {}
+    for image_id in ids:
+        actor, origin = known.get(image_id, (Actor(), None))
+        found[image_id] = Facts(tuple(regions), actor, origin, pins[image_id])
+    return found

@@ -40,6 +40,13 @@ def get_image(connection: sa.Connection, image_id: str) -> ImageRecord | None:
     return rows.image(row) if row else None
 
 
+def promote(connection: sa.Connection, image_id: str, home: str) -> None:
+    """What home has as a replica is a home image from now on."""
+    connection.execute(sa.delete(r).where(r.c.image_id == image_id, r.c.region == home))
+    same = i.c.image_id == image_id
+    connection.execute(sa.update(i).where(same).values(origin=None, origin_id=None))
+
+
 def get(
     connection: sa.Connection, image_id: str, region: str, *, lock: bool = False
 ) -> Replica | None:

@@ -100,6 +100,8 @@ image = _table(
     sa.Column("observed_at", Time, nullable=False),
     sa.Column("last_error", Text),
     sa.Column("actor", Text),
+    sa.Column("origin", Name),
+    sa.Column("origin_id", Id),
     sa.Index("ix_image_owner", "owner", "image_id"),
     sa.Index("ix_image_os_hash_value", "os_hash_value"),
     sa.Index("ix_image_kernel_id", "kernel_id"),

@@ -13,10 +13,15 @@ from glancesync.states import ENDED
 def place(
     strategy: Strategy, image: Image, facts: Facts, known: Mapping[str, Replica]
 ) -> Placement:
-    """Where ``image`` goes by ``strategy``, and where somebody wants it by name; never home.
+    """Where ``image`` goes by ``strategy``, and where somebody wants it by name.
+
+    Never to where it comes from; one that does not come from home goes where it is wanted by name.
 
     :param known: its replicas by region
     """
+    if facts.origin is not None:
+        names = frozenset(facts.pins) - {facts.origin}
+        return Placement(names, f"it comes from {facts.origin}, and goes where somebody wants it")
     held = frozenset(name for name, one in known.items() if one.state not in ENDED)
     placement = strategy.place(image, dataclasses.replace(facts, held=held))
     home = {region.name for region in facts.regions if region.home}

@@ -16,12 +16,13 @@ OFF = "synchronization is off (sync_strategy = None)"
 class Facts:
     """What the place of an image goes by, beside the image itself.
 
-    ``actor``: who changed it last, as far as is known; ``pins``: by region; ``held``: the regions
-    that have it, or are about to.
+    ``actor``: who changed it last, as far as is known; ``origin``: the region it is copied from, if
+    that is not home; ``pins``: by region; ``held``: the regions that have it, or are about to.
     """
 
     regions: tuple[Region, ...]
     actor: Actor = Actor()
+    origin: str | None = None
     pins: Mapping[str, Pin] = dataclasses.field(default_factory=dict)
     held: frozenset[str] = frozenset()
 

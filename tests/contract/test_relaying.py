@@ -126,7 +126,9 @@ class Bench:
             assert self.journal.reserve(task, replica, found, 600)
 
     def candidates(self) -> Sequence[Candidate]:
-        return candidates("A", self.journal.regions(), self.journal.replicas_of(IMAGE), self.room)
+        return candidates(
+            "A", self.journal.regions(), self.journal.replicas_of(IMAGE), self.room, "E"
+        )
 
     def run(self, region: str = "A") -> Task:
         """Run the region's task, due or not; the task as it is then."""

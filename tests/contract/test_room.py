@@ -15,9 +15,9 @@ from glancesync.states import ReplicaState, TaskKind, TaskState
 
 IMAGES = [f"{digit}1111111-2222-3333-4444-555555555555" for digit in "0123456789"]
 LONG = 600.0
-HOME = Candidate("E", home=True, distance=0, room=2)
-NEAR = Candidate("D", home=False, distance=0, room=1)
-FAR = Candidate("C", home=False, distance=2, room=1)
+HOME = Candidate("E", original=True, distance=0, room=2)
+NEAR = Candidate("D", original=False, distance=0, room=1)
+FAR = Candidate("C", original=False, distance=2, room=1)
 
 
 def claimed(journal: Journal, image_id: str, region: str = "A") -> tuple[Task, Replica]:

@@ -44,7 +44,7 @@ def test_distance(one: str, other: str, steps: int) -> None:
 @pytest.mark.parametrize("state", list(ReplicaState))
 def test_only_whole_replicas_are_copied_from(state: ReplicaState) -> None:
     regions = [region("home", home=True), region("a"), region("to")]
-    found = candidates("to", regions, [holder("a", state)], ROOM)
+    found = candidates("to", regions, [holder("a", state)], ROOM, "home")
     whole = state in (ReplicaState.IN_SYNC, ReplicaState.PARTIAL)
     assert [one.region for one in found] == (["a", "home"] if whole else ["home"])
 
@@ -54,13 +54,17 @@ def test_only_whole_replicas_are_copied_from(state: ReplicaState) -> None:
 )
 def test_regions_that_are_left_alone_are_not_copied_from(unwell: dict[str, object]) -> None:
     regions = [region("home", home=True), region("a", **unwell), region("to")]
-    assert [one.region for one in candidates("to", regions, [holder("a")], ROOM)] == ["home"]
+    assert [one.region for one in candidates("to", regions, [holder("a")], ROOM, "home")] == [
+        "home"
+    ]
 
 
 def test_a_region_does_not_serve_itself() -> None:
     """It is on record to have what it has lost, until somebody looks."""
     regions = [region("home", home=True), region("to")]
-    assert [one.region for one in candidates("to", regions, [holder("to")], ROOM)] == ["home"]
+    assert [one.region for one in candidates("to", regions, [holder("to")], ROOM, "home")] == [
+        "home"
+    ]
 
 
 def test_the_nearest_first_and_home_after_its_equals() -> None:
@@ -71,14 +75,14 @@ def test_the_nearest_first_and_home_after_its_equals() -> None:
         region("nearest", "eu/de"),
         region("to", "eu/de"),
     ]
-    found = candidates("to", regions, map(holder, ("far", "near", "nearest")), ROOM)
+    found = candidates("to", regions, map(holder, ("far", "near", "nearest")), ROOM, "home")
     assert [one.region for one in found] == ["nearest", "near", "home", "far"]
     assert {one.room for one in found} == {ROOM}
 
 
 def test_a_region_may_have_a_limit_of_its_own() -> None:
     regions = [region("home", home=True, limits={"sources": 1}), region("to")]
-    assert [one.room for one in candidates("to", regions, [], ROOM)] == [1]
+    assert [one.room for one in candidates("to", regions, [], ROOM, "home")] == [1]
 
 
 def test_the_best_that_has_room_serves_and_of_equals_the_one_that_serves_fewest() -> None:

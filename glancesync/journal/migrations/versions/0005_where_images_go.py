@@ -19,6 +19,8 @@ depends_on = None
 def upgrade() -> None:
     """In steps that can be taken again: MySQL and MariaDB don't roll back what changes tables."""
     steps.add("image", sa.Column("actor", steps.TEXT, nullable=True))
+    steps.add("image", sa.Column("origin", sa.String(length=255), nullable=True))
+    steps.add("image", sa.Column("origin_id", steps.ID, nullable=True))
     steps.add("replica", sa.Column("delete_mode", sa.String(length=16), nullable=True))
     steps.table(
         "pin",
