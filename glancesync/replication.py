@@ -128,7 +128,12 @@ class Replication(Acting):
     # -- when it is not wanted in the region ------------------------------------------------------
 
     def _unplaced(self, home: Image) -> str | None:
-        """Why there should be no replica of an image that home has; None: there should be one."""
+        """Why there should be no replica of an image that home has; None: there should be one.
+
+        While synchronization is off, what is carried out is a person's decision and nothing else.
+        """
+        if not self._settings.destinations.strategy.active:
+            return None
         known = {one.region: one for one in self._replicas.replicas_of(home.id)}
         self._placement = self._settings.destinations.of(home, known)
         return why_not(home, self._placement, self._task.region)

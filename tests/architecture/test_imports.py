@@ -30,6 +30,7 @@ LAYERS: dict[str, set[str]] = {
     "flows": {
         "executor",
         "home",
+        "destinations",
         "decided",
         "ends",
         "leftovers",

@@ -41,7 +41,6 @@ from glancesync.placement.strategies import STRATEGIES, Facts, Placement, Strate
 from glancesync.recording import Settings
 from glancesync.retry import RetryPolicy
 from glancesync.states import BreakerState, DeleteMode, ReplicaState, TaskKind, TaskState
-from glancesync.transports.pull import Pull
 from glancesync.transports.reading import Reading
 from glancesync.transports.settings import TransferSettings
 from glancesync.transports.upload import Upload
@@ -506,18 +505,21 @@ def test_who_changed_it_last_is_known_by_the_change_alone(bench: Bench) -> None:
 
 
 def test_the_transports_that_the_strategy_prefers_are_tried_first(bench: Bench) -> None:
-    bench.transports = [Upload(TransferSettings()), Pull(TransferSettings())]
+    class Other(Upload):
+        name = "other"
+
+    bench.transports = [Upload(TransferSettings()), Other(TransferSettings())]
 
     def place(image: Image, facts: Facts) -> Placement:
-        return Placement(frozenset({"A"}), "rule 7", transports=("pull",))
+        return Placement(frozenset({"A"}), "rule 7", transports=("other",))
 
-    bench.strategies["pull"] = Strategy("pull", place)
+    bench.strategies["other"] = Strategy("other", place)
     bench.glances["A"].images[IMAGE]["status"] = "queued"
     ours = Replica(IMAGE, "A", replica_id=IMAGE, made=True)
     bench.journal.ask([Ask(TaskKind.REPLICA, IMAGE, "A")], "test")
     (task,) = bench.claim(TaskKind.REPLICA)
     bench.journal.commit(task, Changes(replica=ours), Again(0, "made"))
-    for strategy, first in (("ALL", "upload"), ("pull", "pull")):
+    for strategy, first in (("ALL", "upload"), ("other", "other")):
         bench.strategy = strategy
         bench.run()
         assert bench.replica().transport == first
