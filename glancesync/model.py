@@ -271,6 +271,15 @@ class Task:
 
 
 @dataclasses.dataclass(frozen=True)
+class Capacity:
+    """What somebody who knows has said of the room a region has for images."""
+
+    free_bytes: int
+    total_bytes: int | None = None
+    said_at: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
 class Region:
     """A Keystone region with a Glance, as the catalog and the operator describe it."""
 
@@ -283,6 +292,8 @@ class Region:
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     limits: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # tasks, sources, bandwidth
     delete_mode: DeleteMode | None = None  # overrides the option delete_mode
+    capacity: Capacity | None = None
+    found_at: float | None = None  # when the catalog listed it first
     seen_at: float | None = None
     last_error: str | None = None
     failures: int = 0  # in a row, of the region itself
@@ -299,6 +310,30 @@ class Region:
         if self.broken_for is None:
             return BreakerState.CLOSED
         return BreakerState.OPEN if self.broken_for > 0 else BreakerState.HALF_OPEN
+
+
+@dataclasses.dataclass(frozen=True)
+class Binding:
+    """A project, or a group of what it has, belongs to a region; of each one is active at most.
+
+    While it is active, and after that until it is ``released``, the project's images go there.
+    """
+
+    id: int
+    project_id: str
+    group: str  # "": the project as such
+    region: str
+    cause: str  # why it was bound, in words
+    actor: Actor
+    began_at: float
+    ended_at: float | None = None
+    end_cause: str | None = None
+    ended_by: Actor | None = None
+    released: bool = False
+
+    @property
+    def active(self) -> bool:
+        return self.ended_at is None
 
 
 @dataclasses.dataclass(frozen=True)
