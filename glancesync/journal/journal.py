@@ -25,6 +25,7 @@ from glancesync.journal import (
     tallies,
 )
 from glancesync.journal.adoptions import Adoptions
+from glancesync.journal.bindings import Bindings
 from glancesync.journal.database import Database
 from glancesync.journal.plans import Plans
 from glancesync.journal.retries import retried
@@ -63,6 +64,7 @@ class Journal:
         self.database = database
         self._wake = wake
         self.adoptions = Adoptions(database, self.ask)
+        self.bindings = Bindings(database, lambda: self._wake())
         self.plans = Plans(database, lambda: self._wake())
 
     def on_work(self, wake: Callable[[], None]) -> None:

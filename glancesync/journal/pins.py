@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 
 import sqlalchemy as sa
 
-from glancesync.journal import rows
+from glancesync.journal import bindings, rows
 from glancesync.journal.database import now
 from glancesync.journal.schema import image as i
 from glancesync.journal.schema import pin as p
@@ -48,8 +48,15 @@ def facts(
         pins[row.image_id][row.region] = rows.pin(row)
     query = sa.select(i.c.image_id, i.c.actor, i.c.origin).where(i.c.image_id.in_(ids))
     known = {row.image_id: (rows.actor(row.actor), row.origin) for row in connection.execute(query)}
+    bound = bindings.bound(connection, {image.owner for image in images if image.owner})
     found = {}
-    for image_id in ids:
-        actor, origin = known.get(image_id, (Actor(), None))
-        found[image_id] = Facts(tuple(regions), actor, origin, pins[image_id])
+    for image in images:
+        actor, origin = known.get(image.id, (Actor(), None))
+        found[image.id] = Facts(
+            tuple(regions),
+            actor,
+            origin,
+            pins[image.id],
+            bound=bound.get(image.owner or "", frozenset()),
+        )
     return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from glancesync.journal.database import now
+from glancesync.journal.schema import binding as b
 from glancesync.journal.schema import event as e
 from glancesync.journal.schema import finding as f
 from glancesync.journal.schema import image as i
@@ -31,6 +32,8 @@ def purge(connection: sa.Connection, seconds: float, limit: int) -> int:
         gone += _events(connection, before, limit - gone)
     if gone < limit:
         gone += _plans(connection, before, limit - gone)
+    if gone < limit:
+        gone += _bindings(connection, before, limit - gone)
     if gone < limit:
         gone += _images(connection, before, limit - gone)
     return gone
@@ -62,6 +65,13 @@ def _plans(connection: sa.Connection, before: sa.ColumnElement[float], limit: in
         some = sa.tuple_(*s.primary_key).in_(found)
         return connection.execute(sa.delete(s).where(some)).rowcount
     return connection.execute(sa.delete(p).where(p.c.id.in_(ids))).rowcount
+
+
+def _bindings(connection: sa.Connection, before: sa.ColumnElement[float], limit: int) -> int:
+    """Those released; the others still say where images go."""
+    query = sa.select(b.c.id).where(b.c.ended_at < before, b.c.released).limit(limit)
+    ids = list(connection.execute(query).scalars())
+    return connection.execute(sa.delete(b).where(b.c.id.in_(ids))).rowcount if ids else 0
 
 
 def _images(connection: sa.Connection, before: sa.ColumnElement[float], limit: int) -> int:

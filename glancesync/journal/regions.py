@@ -16,6 +16,8 @@ from glancesync.journal.database import now
 from glancesync.journal.schema import region as g
 from glancesync.model import Actor, Region
 
+_AS_JSON = ("labels", "limits", "capacity")
+
 
 def _regions() -> sa.Select[Any]:
     return sa.select(g, (g.c.broken_until - now()).label("broken_for")).order_by(g.c.name)
@@ -23,6 +25,12 @@ def _regions() -> sa.Select[Any]:
 
 def every(connection: sa.Connection) -> list[Region]:
     return [rows.region(row) for row in connection.execute(_regions())]
+
+
+def some(connection: sa.Connection, name: str) -> list[Region]:
+    """A region, and home."""
+    query = _regions().where(sa.or_(g.c.name == name, g.c.home))
+    return [rows.region(row) for row in connection.execute(query)]
 
 
 def get(connection: sa.Connection, name: str) -> Region | None:
@@ -65,6 +73,7 @@ def discovered(connection: sa.Connection, urls: Mapping[str, str], home: str) ->
                     labels="{}",
                     limits="{}",
                     failures=0,
+                    found_at=now(),
                     **values,
                 )
             )
@@ -74,11 +83,13 @@ def discovered(connection: sa.Connection, urls: Mapping[str, str], home: str) ->
 
 
 def update(connection: sa.Connection, name: str, changes: Mapping[str, Any]) -> None:
-    """Set some of ``enabled``, ``maintenance``, ``labels``, ``limits``, ``delete_mode``."""
+    """Set some of what an operator may say of a region; a capacity is said as of now."""
     values = {
-        field: json.dumps(value) if field in ("labels", "limits") else value
+        field: value if value is None or field not in _AS_JSON else json.dumps(value)
         for field, value in changes.items()
     }
+    if "capacity" in changes:
+        values["capacity_at"] = now()
     connection.execute(sa.update(g).where(g.c.name == name).values(values))
 
 

@@ -12,6 +12,8 @@ from glancesync.journal import schema
 from glancesync.model import (
     Actor,
     Audit,
+    Binding,
+    Capacity,
     Decision,
     Event,
     Finding,
@@ -106,8 +108,20 @@ def region(row: Row) -> Region:
     data["limits"] = json.loads(data["limits"])
     if data["delete_mode"] is not None:
         data["delete_mode"] = DeleteMode(data["delete_mode"])
+    said_at = data.pop("capacity_at")
+    if data["capacity"] is not None:
+        data["capacity"] = Capacity(**json.loads(data["capacity"]), said_at=said_at)
     del data["broken_until"]
     return Region(**data)
+
+
+def binding(row: Row) -> Binding:
+    data = dict(row._mapping)
+    del data["active"]
+    data["group"] = data.pop("group_name")
+    data["actor"] = actor(data["actor"])
+    data["ended_by"] = None if data["ended_by"] is None else actor(data["ended_by"])
+    return Binding(**data)
 
 
 def audit(row: Row) -> Audit:

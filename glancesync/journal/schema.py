@@ -56,6 +56,7 @@ Time: sa.Double[float] = sa.Double()
 # Ordered byte by byte, as Python does: the reconciler merges by it.
 Id = Words(sa.String(36).with_variant(sa.String(36, collation="C"), "postgresql"))
 Name = Words(sa.String(255))
+ShortName = Words(sa.String(64))
 Key = Words(sa.String(300))  # a kind, an id and a name
 Text = Words(sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql"))  # its TEXT ends at 64 KiB
 
@@ -191,6 +192,29 @@ task = _table(
     sa.Index("ix_task_ended_at", "ended_at"),
 )
 
+binding = _table(
+    "binding",
+    sa.Column("id", BigKey, primary_key=True, autoincrement=True),
+    sa.Column("project_id", Name, nullable=False),
+    sa.Column("group_name", ShortName, nullable=False),
+    sa.Column("region", Name, nullable=False),
+    # True while it is active and NULL after: so one of a project and group is at most, on every
+    # database, without partial indexes.
+    sa.Column("active", sa.Boolean(create_constraint=False)),
+    sa.Column("released", sa.Boolean(create_constraint=False), nullable=False),
+    sa.Column("cause", Text, nullable=False),
+    sa.Column("actor", Text, nullable=False),
+    sa.Column("began_at", Time, nullable=False),
+    sa.Column("ended_at", Time),
+    sa.Column("end_cause", Text),
+    sa.Column("ended_by", Text),
+    sa.UniqueConstraint("project_id", "group_name", "active"),
+    sa.CheckConstraint("active IS NULL OR active = true", name="active"),
+    sa.CheckConstraint("(active IS NULL) = (ended_at IS NOT NULL)", name="ended"),
+    sa.CheckConstraint("active IS NULL OR released = false", name="released"),
+    sa.Index("ix_binding_region_active", "region", "active"),
+)
+
 region = _table(
     "region",
     sa.Column("name", Name, primary_key=True),
@@ -202,6 +226,9 @@ region = _table(
     sa.Column("labels", Text, nullable=False),
     sa.Column("limits", Text, nullable=False),
     sa.Column("delete_mode", sa.String(16)),
+    sa.Column("capacity", Text),
+    sa.Column("capacity_at", Time),
+    sa.Column("found_at", Time),
     sa.Column("seen_at", Time),
     sa.Column("last_error", Text),
     sa.Column("failures", sa.Integer, nullable=False),

@@ -17,7 +17,8 @@ class Facts:
     """What the place of an image goes by, beside the image itself.
 
     ``actor``: who changed it last, as far as is known; ``origin``: the region it is copied from, if
-    that is not home; ``pins``: by region; ``held``: the regions that have it, or are about to.
+    that is not home; ``pins``: by region; ``held``: the regions that have it, or are about to;
+    ``bound``: the regions its owner is bound to, or was and has not let go of.
     """
 
     regions: tuple[Region, ...]
@@ -25,6 +26,7 @@ class Facts:
     origin: str | None = None
     pins: Mapping[str, Pin] = dataclasses.field(default_factory=dict)
     held: frozenset[str] = frozenset()
+    bound: frozenset[str] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -197,12 +197,28 @@ def rows_of_0004(now: float) -> Rows:
     return rows
 
 
+def rows_of_0005(now: float) -> Rows:
+    """The same, as 0005 has it, and something in the table it added."""
+    rows = rows_of_0004(now)
+    for image in rows["image"]:
+        image |= {"actor": '{"user_id": "ü"}', "origin": None, "origin_id": None}
+    for replica in rows["replica"]:
+        replica |= {"delete_mode": "hide"}
+    finding = rows["finding"][0] | {"what": FindingKind.UNPLACED.value}
+    pin = {"image_id": IDS[0], "region": "RegionTwo", "cause": "job 7", "actor": "{}"}
+    return rows | {
+        "finding": [*rows["finding"], finding],
+        "pin": [pin | {"pinned_at": now - HOUR, "used_at": now}],
+    }
+
+
 #: Revision -> what a journal of that revision may hold. Every one we can upgrade from is here.
 ROWS: dict[str, Callable[[float], Rows]] = {
     "0001": rows_of_0001,
     "0002": rows_of_0002,
     "0003": rows_of_0003,
     "0004": rows_of_0004,
+    "0005": rows_of_0005,
 }
 
 
@@ -362,6 +378,8 @@ def test_records_are_usable(database: Database, old: Rows) -> None:
     task = next(iter_claims(journal, {"RegionTwo"}))
     journal.commit(task, Changes(replica=Replica(task.image_id, "RegionTwo")), Done("well"))
     journal.run_audit("RegionTwo", Actor())
+    journal.update_region("RegionTwo", {"capacity": {"free_bytes": 1}})
+    assert journal.bindings.bind("p", "", "RegionTwo", "by hand", Actor())[1]
 
 
 @pytest.mark.parametrize("old", ["0001"], indirect=True)
