@@ -25,6 +25,7 @@ from bench import (
     regions,
     relay,
     report,
+    select,
     ssh,
     stage,
     upload,
@@ -46,6 +47,7 @@ BENCHES: dict[str, Callable[[bool], report.Report]] = {
     "hints": hints.run,
     "audit": audit.run,
     "journal": journal.run,
+    "select": select.run,
 }
 HOOK = "hook"  # a program of its own
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import os
 import pathlib
 import random
@@ -25,6 +26,8 @@ from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
 from glancesync.maintenance import Discovery, Presence, Purge
 from glancesync.pacing import Limits, Pacing
+from glancesync.placement.selection import Selection
+from glancesync.placement.selection import Settings as SelectionSettings
 from glancesync.placement.strategies import STRATEGIES
 from glancesync.planning import Planning
 from glancesync.reconciler import AuditSettings, Reconciler
@@ -33,6 +36,8 @@ from glancesync.regions.services import CatalogServices
 from glancesync.retry import RetryPolicy
 from glancesync.routing import Routing
 from glancesync.schemes import Scheme
+from glancesync.selecting import Selecting
+from glancesync.selecting import load as load_selection
 from glancesync.states import DeleteMode, TaskKind
 from glancesync.stores.file import load as load_stores
 from glancesync.transports.loader import leavers
@@ -61,6 +66,9 @@ SHARED = (
     "delete_grace",
     "delete_guard_images",
     "delete_guard_percent",
+    "binding_filters",
+    "binding_min_free",
+    "binding_allowed_regions",
 )
 
 
@@ -199,6 +207,37 @@ def routing(conf: cfg.ConfigOpts, journal: Journal) -> Routing:
     return Routing(journal, known, transports, schemes(conf))
 
 
+def selection(conf: cfg.ConfigOpts) -> Selection:
+    """What regions for projects are chosen by.
+
+    :raises ConfigurationError: an option can't work
+    """
+    weighers = {}
+    for name, multiplier in conf.binding_weighers.items():
+        try:
+            weighers[name] = float(multiplier)
+        except ValueError:
+            weighers[name] = math.nan
+        if not math.isfinite(weighers[name]):
+            said = f"{name}: {multiplier!r} is not a number"
+            raise broken(conf, "DEFAULT", "binding_weighers", said)
+    settings = SelectionSettings(min_free=conf.binding_min_free, allowed=_allowed(conf))
+    return load_selection(conf.binding_filters, weighers, settings)
+
+
+def _allowed(conf: cfg.ConfigOpts) -> dict[str, frozenset[str]]:
+    """Project -> the regions that it may be bound to."""
+    allowed: dict[str, frozenset[str]] = {}
+    for entry in conf.binding_allowed_regions:
+        project, colon, names = entry.partition(":")
+        regions = frozenset(name.strip() for name in names.split(",")) - {""}
+        if not colon or not project.strip() or not regions:
+            said = f"{entry!r} is not like PROJECT: REGION, REGION"
+            raise broken(conf, "DEFAULT", "binding_allowed_regions", said)
+        allowed[project.strip()] = allowed.get(project.strip(), frozenset()) | regions
+    return allowed
+
+
 def executor(
     conf: cfg.ConfigOpts, journal: Journal, services: CatalogServices, pacing: Pacing
 ) -> Executor:
@@ -333,7 +372,11 @@ def engine(conf: cfg.ConfigOpts, journal: Journal, spawn: Spawn) -> Engine:
 
 
 def reload(
-    conf: cfg.ConfigOpts, journal: Journal, engine: Engine | None, routing: Routing | None
+    conf: cfg.ConfigOpts,
+    journal: Journal,
+    engine: Engine | None,
+    routing: Routing | None,
+    selecting: Selecting,
 ) -> None:
     """Have what runs use the options as they are now; running tasks end as they began.
 
@@ -342,9 +385,11 @@ def reload(
     check(conf)
     transports = load_transports(conf.transports, transfer_settings(conf))
     stores = schemes(conf)
+    chosen_by = selection(conf)
     if engine is not None:
         run = executor(conf, journal, engine.services, engine.pacing).run
         engine.pacing.use(limits(conf))
         engine.worker.use(run, worker_settings(conf))
     if routing is not None:
         routing.use(transports, stores)
+    selecting.use(chosen_by)

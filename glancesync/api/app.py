@@ -17,6 +17,7 @@ from glancesync.api.routes import ROUTES
 from glancesync.errors import BadRequest, JournalUnavailable, RegionError
 from glancesync.journal.journal import Journal
 from glancesync.routing import Routing
+from glancesync.selecting import Selecting
 
 LOG = logging.getLogger(__name__)
 
@@ -27,10 +28,16 @@ class Application:
     """Serves ``/v1``; expects keystonemiddleware and the request id in front of it."""
 
     def __init__(
-        self, journal: Journal, routing: Routing, enforcer: policy.Enforcer, limits: Limits
+        self,
+        journal: Journal,
+        routing: Routing,
+        selecting: Selecting,
+        enforcer: policy.Enforcer,
+        limits: Limits,
     ) -> None:
         self._journal = journal
         self._routing = routing
+        self._selecting = selecting
         self._enforcer = enforcer
         self._limits = limits
         self._mapper = routes.Mapper()
@@ -76,7 +83,15 @@ class Application:
         handler = ROUTES[match["template"]].get(request.method)
         if handler is None:
             raise BadRequest(f"{request.method} is not allowed on {path}", 405)
-        call = Call(request, self._journal, self._routing, self._enforcer, self._limits, match)
+        call = Call(
+            request,
+            self._journal,
+            self._routing,
+            self._selecting,
+            self._enforcer,
+            self._limits,
+            match,
+        )
         answer: Answer = handler(call)
         return answer
 

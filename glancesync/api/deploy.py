@@ -26,6 +26,7 @@ from glancesync.api.policies import list_rules
 from glancesync.conf import beside, broken
 from glancesync.journal.journal import Journal
 from glancesync.routing import Routing
+from glancesync.selecting import Selecting
 
 LOG = logging.getLogger(__name__)
 
@@ -39,20 +40,21 @@ class Wired:
     conf: cfg.ConfigOpts
     journal: Journal
     routing: Routing
+    selecting: Selecting
 
 
 _wired: dict[str, Wired] = {}
 _keys = itertools.count()
 
 
-def load(conf: cfg.ConfigOpts, journal: Journal, routing: Routing) -> WSGI:
+def load(conf: cfg.ConfigOpts, journal: Journal, routing: Routing, selecting: Selecting) -> WSGI:
     """The whole pipeline of ``paste_config``.
 
     :raises ConfigurationError: the file is missing or does not describe a pipeline
     """
     path = paste_file(conf)
     key = str(next(_keys))
-    _wired[key] = Wired(conf, journal, routing)
+    _wired[key] = Wired(conf, journal, routing, selecting)
     try:
         app: WSGI = loadapp(f"config:{path}", global_conf={"glancesync_wired": key})
     except Exception as error:
@@ -76,7 +78,7 @@ def app_factory(global_conf: dict[str, str], **local: str) -> WSGI:
     enforcer = policy.Enforcer(wired.conf)
     enforcer.register_defaults(list_rules())
     limits = Limits(body=wired.conf.max_request_body_size, events=wired.conf.max_events_per_request)
-    return Application(wired.journal, wired.routing, enforcer, limits)
+    return Application(wired.journal, wired.routing, wired.selecting, enforcer, limits)
 
 
 def authtoken_factory(global_conf: dict[str, str], **local: str) -> Callable[[WSGI], WSGI]:

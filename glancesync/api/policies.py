@@ -96,6 +96,38 @@ RULES = {
     "glancesync:plans:create": (ADMIN, "Have a plan made.", "POST", "/v1/plans"),
     "glancesync:plans:show": (ADMIN, "Show a plan with its steps.", "GET", "/v1/plans/{id}"),
     "glancesync:plans:apply": (ADMIN, "Apply a plan.", "POST", "/v1/plans/{id}/apply"),
+    "glancesync:bindings:select": (
+        "role:service or role:admin or (role:member and project_id:%(project_id)s)",
+        "Ask for the region of a project, and have it bound to one at its first request.",
+        "POST",
+        "/v1/bindings/select",
+    ),
+    "glancesync:bindings:explain": (
+        "role:service or role:admin",
+        "See how each region would do for a project: capacity, cost and all.",
+        "POST",
+        "/v1/bindings/select",
+    ),
+    "glancesync:bindings:list": (
+        "role:admin or role:service or role:reader or role:member",
+        "List the bindings of one's project.",
+        "GET",
+        "/v1/bindings",
+    ),
+    "glancesync:bindings:list_all": (
+        "role:service or role:admin",
+        "See the bindings of all projects, and who made them.",
+        "GET",
+        "/v1/bindings",
+    ),
+    "glancesync:bindings:show": (
+        "role:service or role:admin or project_id:%(project_id)s",
+        "Show a binding.",
+        "GET",
+        "/v1/bindings/{id}",
+    ),
+    "glancesync:bindings:create": (ADMIN, "Bind a project by hand.", "POST", "/v1/bindings"),
+    "glancesync:bindings:delete": (ADMIN, "End a binding.", "DELETE", "/v1/bindings/{id}"),
     "glancesync:status:show": (ADMIN, "See whether all is in sync.", "GET", "/v1/status"),
 }
 

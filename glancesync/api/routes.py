@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from glancesync.api.call import Answer, Call
-from glancesync.api.handlers import audits, events, images, plans, regions, replicas, status, tasks
+from glancesync.api.handlers import (
+    audits,
+    bindings,
+    events,
+    images,
+    plans,
+    regions,
+    replicas,
+    status,
+    tasks,
+)
 
 Handler = Callable[[Call], Answer]
 
@@ -34,5 +44,8 @@ ROUTES: dict[str, dict[str, Handler]] = {
     "/v1/plans": {"GET": plans.index, "POST": plans.create},
     "/v1/plans/{id}": {"GET": plans.show},
     "/v1/plans/{id}/apply": {"POST": plans.apply},
+    "/v1/bindings": {"GET": bindings.index, "POST": bindings.create},
+    "/v1/bindings/select": {"POST": bindings.select},
+    "/v1/bindings/{id}": {"GET": bindings.show, "DELETE": bindings.delete},
     "/v1/status": {"GET": status.show},
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ from glancesync.choice import Route
 from glancesync.model import (
     Actor,
     Audit,
+    Binding,
     Event,
     Finding,
     ImageRecord,
@@ -19,6 +21,7 @@ from glancesync.model import (
     Step,
     Task,
 )
+from glancesync.placement.selection import Judged
 from glancesync.states import StepState
 
 
@@ -150,6 +153,7 @@ def event(one: Event, *, shows_actor: bool) -> dict[str, Any]:
 
 
 def region(one: Region) -> dict[str, Any]:
+    capacity = one.capacity
     return {
         "name": one.name,
         "url": one.url,
@@ -160,12 +164,54 @@ def region(one: Region) -> dict[str, Any]:
         "labels": dict(one.labels),
         "limits": dict(one.limits),
         "delete_mode": one.delete_mode,
+        "capacity": capacity
+        and {
+            "free_bytes": capacity.free_bytes,
+            "total_bytes": capacity.total_bytes,
+            "said_at": moment(capacity.said_at),
+        },
         "breaker": one.breaker.value,
         "probed_in": max(0.0, round(one.broken_for, 3)) if one.broken_for is not None else None,
         "failures": one.failures,
         "failing_since": moment(one.failing_since),
+        "found_at": moment(one.found_at),
         "seen_at": moment(one.seen_at),
         "last_error": one.last_error,
+    }
+
+
+def binding(one: Binding, *, shows_actor: bool) -> dict[str, Any]:
+    def who(actor: Actor | None) -> dict[str, Any] | None:
+        return actor.as_dict() if shows_actor and actor not in (None, Actor()) else None
+
+    return {
+        "id": one.id,
+        "project_id": one.project_id,
+        "group": one.group,
+        "region": one.region,
+        "active": one.active,
+        "released": one.released,
+        "cause": one.cause,
+        "actor": who(one.actor),
+        "began_at": moment(one.began_at),
+        "ended_at": moment(one.ended_at),
+        "end_cause": one.end_cause,
+        "ended_by": who(one.ended_by),
+    }
+
+
+def judged(one: Judged) -> dict[str, Any]:
+    return {
+        "name": one.region,
+        "passes": one.passes,
+        "total": one.total,
+        "filters": [
+            {"name": name, "passes": verdict.passes, "why": verdict.why}
+            for name, verdict in one.verdicts.items()
+        ],
+        "weighers": [
+            {"name": name, **dataclasses.asdict(weight)} for name, weight in one.weights.items()
+        ],
     }
 
 

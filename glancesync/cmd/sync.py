@@ -30,6 +30,7 @@ from glancesync.cmd.version import VERSION
 from glancesync.conf import broken, load
 from glancesync.errors import ConfigurationError, JournalError
 from glancesync.journal.journal import Journal
+from glancesync.selecting import Selecting
 
 LOG = logging.getLogger(__name__)
 
@@ -71,9 +72,10 @@ class Daemon:
         if conf.role != "api":
             self._engine = wiring.engine(conf, self._journal, self._spawn)
         self._routing = wiring.routing(conf, self._journal) if conf.role != "worker" else None
+        self._selecting = Selecting(wiring.selection(conf))
         self._app = None
         if self._routing is not None:
-            self._app = deploy.load(conf, self._journal, self._routing)
+            self._app = deploy.load(conf, self._journal, self._routing, self._selecting)
 
     def _spawn(self, work: Any) -> None:
         eventlet.spawn_n(work)  # the worker itself limits how many there are
@@ -169,7 +171,7 @@ class Daemon:
         """Options marked mutable take effect; the rest needs a restart, and oslo.config says so."""
         try:
             changed = self._conf.mutate_config_files()
-            wiring.reload(self._conf, self._journal, self._engine, self._routing)
+            wiring.reload(self._conf, self._journal, self._engine, self._routing, self._selecting)
         except Exception as error:
             LOG.error("the configuration was not reloaded: %s", error)
             return

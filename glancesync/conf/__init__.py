@@ -15,7 +15,7 @@ from oslo_db import options as db_options
 from oslo_log import log as logging
 from oslo_policy import opts as policy_options
 
-from glancesync.conf import audit, deletes, regions, service, transfer, worker
+from glancesync.conf import audit, bindings, deletes, regions, service, transfer, worker
 from glancesync.errors import ConfigurationError
 
 CREDENTIALS = "service_credentials"
@@ -35,6 +35,7 @@ def _own() -> list[tuple[str, list[cfg.Opt]]]:
                 *transfer.OPTIONS,
                 *audit.OPTIONS,
                 *deletes.OPTIONS,
+                *bindings.OPTIONS,
             ],
         ),
     ]

@@ -169,6 +169,32 @@ class Client:
         """The plan; a second time is refused."""
         return self._one("plan", "POST", f"/v1/plans/{plan_id}/apply")
 
+    def bindings(self, **query: str | None) -> Iterator[Json]:
+        """Bindings, the newest first."""
+        return self._pages("bindings", query)
+
+    def binding(self, binding_id: int) -> Json:
+        return self._one("binding", "GET", f"/v1/bindings/{binding_id}")
+
+    def select(self, wish: Json) -> Json:
+        """The binding of a project, made if it has none whose region will do."""
+        return self._one("binding", "POST", "/v1/bindings/select", json=wish)
+
+    def explain(self, wish: Json) -> Json:
+        """What a wish would come to; nothing is bound."""
+        path = "/v1/bindings/select"
+        return self._one("selection", "POST", path, params={"dry_run": "1"}, json=wish)
+
+    def bind(self, body: Json) -> Json:
+        return self._one("binding", "POST", "/v1/bindings", json=body)
+
+    def unbind(self, binding_id: int, cause: str | None, *, release: bool) -> Json:
+        """The binding, ended; a second time is refused unless it is to be released."""
+        query = {"release": "1"} if release else {}
+        if cause is not None:
+            query["cause"] = cause
+        return self._one("binding", "DELETE", f"/v1/bindings/{binding_id}", params=query)
+
     def tasks(self, **query: str | None) -> Iterator[Json]:
         """Tasks by id: the open ones unless ``state`` is given, of the ``kind`` if it is."""
         return self._pages("tasks", query)

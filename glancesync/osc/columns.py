@@ -89,6 +89,18 @@ class Size(FormattableColumn[int | None]):
         return "" if self._value is None else text.size(self._value)
 
 
+class Room(FormattableColumn[Json | None]):
+    """The capacity of a region, and when somebody said it."""
+
+    def human_readable(self) -> str:
+        if self._value is None:
+            return ""
+        total = self._value["total_bytes"]
+        of = "" if total is None else f" of {text.size(total)}"
+        said = text.moment(self._value["said_at"], _now())
+        return f"{text.size(self._value['free_bytes'])}{of} free, said {said}"
+
+
 class Moment(FormattableColumn[str | None]):
     """A time as the API writes it: ISO 8601, UTC."""
 

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from osc_lib.cli.parseractions import KeyValueAction
+from osc_lib.exceptions import CommandError
 
 from glancesync.osc import commands
 from glancesync.osc.client import Json
-from glancesync.osc.columns import Gist, Maybe, Moment, Pairs, Words
+from glancesync.osc.columns import Gist, Maybe, Moment, Pairs, Room, Words
 from glancesync.osc.standing import openness
 from glancesync.states import DeleteMode
 
@@ -93,6 +94,21 @@ class SetRegion(commands.ShowOne):
             "--no-delete-mode", action="store_true", help="Go back to the server's own delete mode"
         )
         parser.add_argument(
+            "--capacity-free",
+            metavar="<bytes>",
+            type=int,
+            help="Say how many bytes are free for images in the region now",
+        )
+        parser.add_argument(
+            "--capacity-total",
+            metavar="<bytes>",
+            type=int,
+            help="And how many there are in all; only together with --capacity-free",
+        )
+        parser.add_argument(
+            "--no-capacity", action="store_true", help="Forget what was said of the capacity"
+        )
+        parser.add_argument(
             "--label",
             dest="labels",
             metavar="<key=value>",
@@ -109,6 +125,8 @@ class SetRegion(commands.ShowOne):
     def take_action(self, parsed_args: argparse.Namespace) -> commands.Fields:
         client = self.sync
         region = client.region(parsed_args.region)
+        if parsed_args.capacity_total is not None and parsed_args.capacity_free is None:
+            raise CommandError("--capacity-total says nothing without --capacity-free")
         changes = _changes(region, parsed_args)
         if changes:
             region = client.update_region(region["name"], changes)
@@ -133,10 +151,19 @@ def _changes(region: Json, wanted: argparse.Namespace) -> Json:
         changes["limits"] = limits
     if wanted.no_delete_mode or wanted.delete_mode:
         changes["delete_mode"] = wanted.delete_mode
+    if wanted.no_capacity or wanted.capacity_free is not None:
+        changes["capacity"] = _capacity(wanted)
     if wanted.no_label or wanted.labels:
         kept = {} if wanted.no_label else region["labels"]
         changes["labels"] = {**kept, **(wanted.labels or {})}
     return changes
+
+
+def _capacity(wanted: argparse.Namespace) -> Json | None:
+    if wanted.no_capacity:
+        return None
+    said = {"free_bytes": wanted.capacity_free}
+    return said if wanted.capacity_total is None else said | {"total_bytes": wanted.capacity_total}
 
 
 def _fields(region: Json) -> Json:
@@ -150,6 +177,7 @@ def _fields(region: Json) -> Json:
         "source_limit": Maybe(region["limits"].get("sources")),
         "bandwidth_limit": Maybe(region["limits"].get("bandwidth")),
         "delete_mode": Maybe(region["delete_mode"]),
+        "capacity": Room(region["capacity"]),
         "labels": Pairs(region["labels"]),
         "url": region["url"],
         "seen_at": Moment(region["seen_at"]),

@@ -16,6 +16,7 @@ from gabbi import fixture
 from keystonemiddleware.auth_token import AuthProtocol
 from keystonemiddleware.auth_token._exceptions import InvalidToken
 
+from glancesync import wiring
 from glancesync.api import deploy
 from glancesync.conf import load
 from glancesync.errors import Transient
@@ -37,6 +38,7 @@ from glancesync.model import (
     Task,
 )
 from glancesync.routing import Routing
+from glancesync.selecting import Selecting
 from glancesync.states import FindingKind, PlanState, ReplicaState, TaskKind
 from tests.journals import record
 
@@ -127,7 +129,9 @@ class Empty(fixture.GabbiFixture):
         database.migrate()
         self.journal = Journal(database)
         self._stack.enter_context(mock.patch.object(AuthProtocol, "fetch_token", _fetch_token))
-        _running["app"] = deploy.load(conf, self.journal, Routing(self.journal, _silent, [], {}))
+        routing = Routing(self.journal, _silent, [], {})
+        selecting = Selecting(wiring.selection(conf))
+        _running["app"] = deploy.load(conf, self.journal, routing, selecting)
         self.fill()
 
     def fill(self) -> None:

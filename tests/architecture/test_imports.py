@@ -36,6 +36,7 @@ LAYERS: dict[str, set[str]] = {
         "leftovers",
         "replication",
         "routing",
+        "selecting",
         "acting",
         "recording",
         "transferring",

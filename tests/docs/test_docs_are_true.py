@@ -18,13 +18,14 @@ from glance_patch import opts as hook_options
 from glancesync.api import metrics, views
 from glancesync.api.policies import RULES
 from glancesync.api.routes import ROUTES
-from glancesync.api.schemas import events, images, plans, regions, replicas, tasks
+from glancesync.api.schemas import bindings, events, images, plans, regions, replicas, tasks
 from glancesync.conf import list_opts
 from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
 from glancesync.model import (
     Actor,
     Audit,
+    Binding,
     Finding,
     ImageRecord,
     Plan,
@@ -111,6 +112,10 @@ def test_every_policy_rule_is_documented_where_it_applies() -> None:
         ("PATCH /v1/regions/{name}", regions.UPDATE),
         ("POST /v1/plans", plans.CREATE),
         ("GET /v1/plans/{id}", plans.SHOW),
+        ("POST /v1/bindings/select", bindings.SELECT["properties"]["requirements"]),
+        ("POST /v1/bindings", bindings.CREATE),
+        ("GET /v1/bindings", bindings.INDEX),
+        ("DELETE /v1/bindings/{id}", bindings.DELETE),
     ],
 )
 def test_what_a_request_may_hold_is_documented(title: str, schema: dict[str, Any]) -> None:
@@ -132,6 +137,8 @@ def test_the_fields_of_answers_are_documented() -> None:
     plan = views.plan(Plan(1, PlanState.READY, "", None, ("r",), {}, None, Actor()), {}, {})
     step = views.step(Step(1, "r", "i", None, (), "", 0, "", ""), None)
     assert rows(section(text, "GET /v1/plans/{id}")) == {*plan, *plan["regions"][0], *step}
+    binding = views.binding(Binding(1, "p", "", "r", "", Actor(), 0.0), shows_actor=True)
+    assert rows(section(text, "GET /v1/bindings/{id}")) == set(binding)
     task = ast.parse((CHECKOUT / "glancesync/api/views.py").read_text())
     [function] = [f for f in task.body if isinstance(f, ast.FunctionDef) and f.name == "task"]
     keys = {key.value for key in ast.walk(function) if isinstance(key, ast.Constant)} - {None}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from glancesync.api import views
 from glancesync.api.call import Answer, Call
 from glancesync.api.handlers import events
@@ -41,6 +43,9 @@ def update(call: Call) -> Answer:
             Timetable.parse(bandwidth)
         except ValueError as error:
             raise BadRequest(f"body.limits.bandwidth: {error}") from None
+    capacity = body.get("capacity") or {}
+    if capacity.get("free_bytes", 0) > capacity.get("total_bytes", math.inf):
+        raise BadRequest("body.capacity: more is free than there is in total")
     call.journal.update_region(region.name, body, call.actor)
     return 200, {"region": views.region(_region(call))}
 

@@ -34,6 +34,15 @@ UPDATE: dict[str, Any] = {
                 "bandwidth": {"type": "string", "minLength": 1, "maxLength": 1000},
             },
         },
+        "capacity": {
+            "type": ["object", "null"],
+            "required": ["free_bytes"],
+            "additionalProperties": False,
+            "properties": {
+                "free_bytes": {"type": "integer", "minimum": 0, "maximum": 2**63 - 1},
+                "total_bytes": {"type": "integer", "minimum": 1, "maximum": 2**63 - 1},
+            },
+        },
         "delete_mode": {"enum": [*(mode.value for mode in DeleteMode), None]},
     },
 }
