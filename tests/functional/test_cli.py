@@ -18,6 +18,7 @@ import pytest
 from glanceclient.exc import HTTPNotFound
 
 from devcloud import Cloud
+from tests.functional.openstack_client import openstack
 from tests.functional.wait import until
 
 OPENSTACK = str(Path(sys.executable).with_name("openstack"))
@@ -42,14 +43,7 @@ class Cli:
 
     def __call__(self, *args: str, code: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
         """Run ``openstack image sync *args``, which must end with ``code``."""
-        done = subprocess.run(
-            [OPENSTACK, "image", "sync", *args],
-            env=self.env | env,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = openstack(["image", "sync", *args], self.env | env)
         assert done.returncode == code, f"{args}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
