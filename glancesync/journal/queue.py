@@ -21,10 +21,11 @@ from glancesync.journal import rows
 from glancesync.journal.database import now
 from glancesync.journal.schema import region as g
 from glancesync.journal.schema import task as t
-from glancesync.model import Again, Done, Outcome, Priority, Retry, Snooze, Task
+from glancesync.model import Actor, Again, Done, Outcome, Priority, Retry, Snooze, Task
 from glancesync.states import OPEN, POSTPONED, TaskKind, TaskState
 
 _DUE_AT_ONCE = 500  # postponed tasks made ready by one claim
+_NOBODY: sa.ColumnElement[str] = sa.literal_column(f"'{rows.actor_text(Actor())}'")
 _NO_LEASE = {"lease_owner": None, "lease_token": None, "lease_until": None}
 
 
@@ -82,7 +83,7 @@ def _merged(asks: Iterable[Ask]) -> dict[str, Ask]:
         if before is not None:
             one = dataclasses.replace(
                 one,
-                actor=one.actor if before.decision is None else before.actor,
+                actor=before.actor if before.decision or one.actor == Actor() else one.actor,
                 priority=min(before.priority, one.priority),
                 count=before.count + one.count,
                 decision=before.decision or one.decision,
@@ -97,7 +98,7 @@ def _merged(asks: Iterable[Ask]) -> dict[str, Ask]:
 
 
 def _upsert(dialect: str, *, urgent: bool) -> sa.Insert:
-    """INSERT, or on an open key: count, take the newer actor and the higher urgency.
+    """INSERT, or on an open key: count, take the newer actor, if any, and the higher urgency.
 
     A task between two fast attempts keeps its time unless the wish is urgent. One that is merely
     snoozed is due, and so is one that failed: the change may have removed the reason.
@@ -128,8 +129,15 @@ def _upsert(dialect: str, *, urgent: bool) -> sa.Insert:
             ("force", sa.or_(t.c.force, new.force)),
             ("verify", sa.or_(t.c.verify, new.verify)),
             ("removed", sa.or_(t.c.removed, new.removed)),
-            # Whose decision it is must not get lost in the wishes of others.
-            ("actor", sa.case((t.c.decision.is_not(None), t.c.actor), else_=new.actor)),
+            # Whose decision it is must not get lost in the wishes of others, nor who changed an
+            # image in what nobody has asked for.
+            (
+                "actor",
+                sa.case(
+                    (sa.or_(t.c.decision.is_not(None), new.actor == _NOBODY), t.c.actor),
+                    else_=new.actor,
+                ),
+            ),
             ("decision", sa.func.coalesce(t.c.decision, new.decision)),
             ("updated_at", new.updated_at),
         ]

@@ -122,7 +122,12 @@ def test_hints_leave_a_line_each_with_their_actor(journal: Journal) -> None:
     newest, oldest = journal.events(IMAGE)
     assert (oldest.what, oldest.actor, oldest.detail) == ("hint", actor, "")
     assert newest.detail == "2 changes"
-    assert only(journal).actor == Actor(), "the newest actor is the task's"
+    assert only(journal).actor == actor, "the newest that anybody named is the task's"
+    other = Actor("v", "p")
+    journal.hint([Hint(IMAGE, other)])
+    assert only(journal).actor == other
+    journal.ask([Ask(TaskKind.IMAGE, IMAGE)], "an audit")
+    assert only(journal).actor == other
 
 
 def test_no_hints_and_no_asks_are_no_error(journal: Journal) -> None:
