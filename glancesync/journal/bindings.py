@@ -201,7 +201,7 @@ def _bind(
     binding = _get(connection, int(key[0]))
     assert binding is not None  # noqa: S101 - it was just inserted
     _note(connection, "bound", binding, cause, actor)
-    _follow(connection, binding, actor)
+    _follow(connection, binding)
     return binding
 
 
@@ -229,23 +229,21 @@ def _release(connection: sa.Connection, binding: Binding, cause: str, actor: Act
         r.c.region == binding.region,
         r.c.state.not_in(sorted(ENDED)),
     )
-    _ask_for(connection, binding, actor, there)
+    _ask_for(connection, binding, there)
 
 
-def _follow(connection: sa.Connection, binding: Binding, actor: Actor) -> None:
+def _follow(connection: sa.Connection, binding: Binding) -> None:
     """Have the project's images brought to the region, ahead of need."""
     there = sa.exists().where(
         r.c.image_id == i.c.image_id,
         r.c.region == binding.region,
         r.c.state.in_(sorted(SETTLED)),
     )
-    _ask_for(connection, binding, actor, sa.not_(there))
+    _ask_for(connection, binding, sa.not_(there))
 
 
-def _ask_for(
-    connection: sa.Connection, binding: Binding, actor: Actor, which: sa.ColumnElement[bool]
-) -> None:
-    """Have some of the project's images looked at.
+def _ask_for(connection: sa.Connection, binding: Binding, which: sa.ColumnElement[bool]) -> None:
+    """Have some of the project's images looked at, by nobody: who binds does not change them.
 
     And what is being looked at just now: it may be one of them that is not on record as such yet,
     by a look that has not seen this binding.
@@ -255,12 +253,12 @@ def _ask_for(
     images = images.order_by(i.c.image_id).limit(_PAGE)
     after = ""
     while ids := list(connection.execute(images.where(i.c.image_id > after)).scalars()):
-        queue.ask(connection, [Ask(TaskKind.IMAGE, image_id, actor=actor) for image_id in ids])
+        queue.ask(connection, [Ask(TaskKind.IMAGE, image_id) for image_id in ids])
         after = ids[-1]
     running = (t.c.state == TaskState.RUNNING.value, t.c.region == "")
     query = sa.select(t.c.image_id).where(*running, t.c.kind == TaskKind.IMAGE.value)
     ids = list(connection.execute(query).scalars())
-    queue.ask(connection, [Ask(TaskKind.IMAGE, image_id, actor=actor) for image_id in ids])
+    queue.ask(connection, [Ask(TaskKind.IMAGE, image_id) for image_id in ids])
 
 
 def _note(connection: sa.Connection, what: str, binding: Binding, cause: str, actor: Actor) -> None:

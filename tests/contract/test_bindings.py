@@ -302,7 +302,15 @@ def test_a_binding_asks_for_the_images_that_are_not_there(journal: Journal) -> N
     assert select(journal).region == "A"
     assert asked(journal) == {"i1", "i3"}
     tasks = journal.list_tasks(kinds={TaskKind.IMAGE})
-    assert {(task.removed, task.actor.user_id) for task in tasks} == {(False, "admin")}
+    assert {(task.removed, task.actor) for task in tasks} == {(False, Actor())}
+
+
+def test_who_changed_an_image_is_not_forgotten_for_who_binds(journal: Journal) -> None:
+    has(journal, "i1", "p")
+    journal.hint([Hint("i1", Actor("u", "p", ("member",)))])
+    select(journal)
+    (task,) = journal.list_tasks(kinds={TaskKind.IMAGE})
+    assert (task.asked, task.actor.user_id) == (2, "u")
 
 
 def test_letting_go_asks_for_the_images_that_are_there(journal: Journal) -> None:
