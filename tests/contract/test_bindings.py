@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import sqlalchemy as sa
 
-from glancesync.errors import JournalRefused
+from glancesync.errors import JournalError, JournalRefused
 from glancesync.interfaces import Ask, Changes
 from glancesync.journal import schema
 from glancesync.journal.database import Database
@@ -344,6 +344,20 @@ def test_an_image_that_is_just_being_looked_at_is_looked_at_once_more(journal: J
     assert bound(journal) == frozenset()
     select(journal)
     journal.commit(task, Changes(image=image("i1")), Done("goes nowhere"))
+    assert asked(journal) == {"i1"}
+
+
+def test_there_is_no_binding_without_the_tasks_that_follow(journal: Journal) -> None:
+    """A crash, or a database that fails half-way, leaves both or none."""
+    has(journal, "i1", "p")
+    with journal.database.write() as connection:
+        connection.execute(sa.text("ALTER TABLE task RENAME TO away"))
+    with pytest.raises(JournalError):
+        journal.bindings.bind("p", "", "A", "by hand", ADMIN)
+    assert journal.bindings.every() == []
+    with journal.database.write() as connection:
+        connection.execute(sa.text("ALTER TABLE away RENAME TO task"))
+    journal.bindings.bind("p", "", "A", "by hand", ADMIN)
     assert asked(journal) == {"i1"}
 
 
