@@ -2,6 +2,7 @@
 """What every filter and every weigher keeps, whoever has brought it."""
 
 import math
+from pathlib import Path
 
 import pytest
 from stevedore import ExtensionManager
@@ -94,3 +95,32 @@ def test_a_name_that_nobody_knows(option: str) -> None:
     weighers = {"free": 1.0, "colour": 1.0} if option == "binding_weighers" else {}
     with pytest.raises(ConfigurationError, match=rf"{option}: unknown: colour \(known: a"):
         load(filters, weighers, Settings())
+
+
+FOREIGN = """
+from glancesync.placement.selection import Verdict
+
+class Short:
+    name = "short"
+    def __init__(self, settings):
+        pass
+    def judge(self, wish, candidate):
+        return Verdict(len(candidate.region.name) < 3, "its name")
+"""
+
+
+def test_somebody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "somebodys.py").write_text(FOREIGN)
+    about = tmp_path / "somebodys-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: somebodys\nVersion: 1.0\n")
+    points = "[glancesync.filters]\nshort = somebodys:Short\ngone = somebodys:Gone\n"
+    (about / "entry_points.txt").write_text(points)
+    monkeypatch.syspath_prepend(tmp_path)
+    # stevedore looks once in a process.
+    monkeypatch.setattr(ExtensionManager, "ENTRY_POINT_CACHE", {})
+    selection = load(["enabled", "short"], {}, Settings())
+    ranked = selection.rank(Wish("p"), [Candidate(Region(name, "")) for name in ("RST", "U")])
+    assert [(one.region, one.passes) for one in ranked] == [("U", True), ("RST", False)]
+    with pytest.raises(ConfigurationError, match="binding_filters: gone can't be loaded"):
+        load(["enabled", "gone"], {}, Settings())
