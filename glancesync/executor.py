@@ -196,7 +196,8 @@ class Executor:
             # That it is gone is left for an audit to find when there is a strategy again.
             return Changes(image=record if record.present else None), Done(OFF)
         asks = self._asks(task, image, record)
-        regions = tuple(one.region for one in asks)
+        # What has gone meanwhile must not look as if it were on its way.
+        regions = tuple(one.region for one in asks if not one.removed)
         notes = []
         if old is None or old.generation != record.generation:
             what = "deleted" if image is None else image.status
@@ -206,7 +207,7 @@ class Executor:
             waited = task.updated_at - (task.waiting_since or task.updated_at)
             delay = snooze_delay(waited, self._settings.poll, self._policy.cap)
             return changes, Snooze(delay, f"the home image is {image.status}", wanted=False)
-        said = f"{len(regions)} replicas to bring up to date"
+        said = f"{len(asks)} replicas to bring up to date"
         if task.verify and image is not None and image.has_data:
             self._queue.commit(task, changes)  # the regions read theirs at the same time
             original = Original.of(image.id, record, self._services.home)

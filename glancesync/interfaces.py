@@ -97,6 +97,7 @@ class Changes:
     ``begun``: what the task has waited for is over; how long it waits counts anew.
     ``promoted``: home has the task's image now; it is a home image from now on.
     ``settled``: kinds of findings about the task's region that are dealt with and forgotten.
+    ``unused``: nobody wants the task's replica by name any more, who has not said so since then.
     """
 
     image: ImageRecord | None = None
@@ -115,6 +116,7 @@ class Changes:
     hurry_most: int | None = None
     begun: bool = False
     promoted: bool = False
+    unused: float | None = None
 
 
 class Queue(Protocol):

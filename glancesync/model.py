@@ -8,10 +8,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from glancesync.states import (
+    SETTLED,
     BreakerState,
     DecisionKind,
     DeleteMode,
@@ -459,6 +461,32 @@ class ReplicaView:
     task_id: int | None = None  # of the open task, if there is one
     attempt: int = 0
     next_try_at: float | None = None
+    used_at: float | None = None  # when somebody last said by name that it is wanted there
+
+
+@dataclasses.dataclass(frozen=True)
+class Need:
+    """What there is to know, at ``now``, of an image that somebody needs in a region."""
+
+    image: ImageRecord | None
+    region: Region | None
+    replica: ReplicaView | None
+    task: Task | None  # the open one that brings it there, or sees about that
+    now: float
+
+    @property
+    def there(self) -> bool:
+        """Whether the region has it, as home's image was when last looked at."""
+        if self.image is None or self.replica is None:
+            return False
+        own = self.replica.replica
+        return own.state in SETTLED and own.observed_generation >= self.image.generation
+
+    @property
+    def unused(self) -> float:
+        """Seconds since somebody last said that it is wanted; infinite if nobody did."""
+        used = None if self.replica is None else self.replica.used_at
+        return math.inf if used is None else self.now - used
 
 
 @dataclasses.dataclass(frozen=True)

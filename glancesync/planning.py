@@ -50,12 +50,13 @@ from glancesync.model import (
     priority_for,
 )
 from glancesync.outline import outline
-from glancesync.placement.places import targets, why_not
+from glancesync.placement.places import delete_mode, targets, why_not
 from glancesync.placement.strategies import STRATEGIES, Placement
 from glancesync.recording import Settings
 from glancesync.states import (
     ENDED,
     DecisionKind,
+    DeleteMode,
     FindingKind,
     PlanState,
     StepState,
@@ -216,7 +217,8 @@ class Planning:
             if replica_id in there and seen is None:  # it changed while it was looked at
                 seen = service.get(replica_id)
             home = page.homes[image_id]
-            step = self._step(plan, region, home, replica, seen, causes.get(image_id))
+            mode = self._delete_mode(region, replica, placements.get(image_id))
+            step = self._step(plan, region, home, replica, seen, causes.get(image_id), mode)
             if step is not None:
                 steps.append(step)
         lacking = [
@@ -267,6 +269,14 @@ class Planning:
         since = page.records[replica.image_id].changed_at if gone else task.updated_at
         return expiry(since, replica, self._settings.delete_grace) <= task.updated_at
 
+    def _delete_mode(
+        self, region: Region, replica: Replica, placement: Placement | None
+    ) -> DeleteMode:
+        said = replica.delete_mode
+        if placement is not None:
+            said = delete_mode(placement, region.name)
+        return said or region.delete_mode or self._settings.delete_mode
+
     def _step(
         self,
         plan: Plan,
@@ -275,6 +285,7 @@ class Planning:
         replica: Replica,
         observed: Image | None,
         cause: str | None,
+        mode: DeleteMode,
     ) -> Step | None:
         desired = None
         if home is not None and cause is None:
@@ -284,7 +295,7 @@ class Planning:
             observed,
             replica,
             preserve=self._settings.preserve,
-            delete_mode=(replica.delete_mode or region.delete_mode or self._settings.delete_mode),
+            delete_mode=mode,
             cause=cause or "",
         )
         said = outline(desired, observed, replica, actions, cause or "")

@@ -266,7 +266,8 @@ class Reconciler:
     def _finish(self, task: Task, audit: Audit) -> tuple[Changes, Outcome]:
         """The listing is complete: act on what was kept back, or hold it for a human."""
         found = self._baselines.count_findings(task.region)
-        deletions = sum(found.get(kind, 0) for kind in DELETING)
+        evictions = found.get(FindingKind.UNPLACED, 0) if self._strategy.evicts else 0
+        deletions = sum(found.get(kind, 0) for kind in DELETING) - evictions
         corrupt = found.get(FindingKind.CORRUPT, 0)
         mismatches = (Count(Counter.MISMATCHES, task.region, amount=corrupt),)
         why = self._guard(audit, deletions)
@@ -284,10 +285,19 @@ class Reconciler:
             said += f"; {deletions} deletions are held until somebody releases them: {why}"
             LOG.error("audit of %s: %s", task.region, said)
             notes = (Note("held", said, task.region),)
-            changes = Changes(audit=audit, notes=notes, counts=mismatches)
+            # What is to make room is found again when nothing is held.
+            settled = frozenset({FindingKind.UNPLACED} if evictions else ())
+            changes = Changes(audit=audit, notes=notes, settled=settled, counts=mismatches)
             return changes, self._again(self._settings.audit_interval, said)
         seen = _Seen(task.region)
+        most = int(self._allowed(audit.region))
+        if evictions > most:
+            said += f"; {evictions} have not been needed somewhere, {most} go at a time"
         for finding in self._baselines.findings(task.region, DELETING):
+            if finding.what is FindingKind.UNPLACED and self._strategy.evicts:
+                most -= 1
+                if most < 0:
+                    continue
             if finding.what in OF_IMAGES:
                 # As if a user had said so: the image task may now find that it is.
                 gone = finding.what is FindingKind.GONE
@@ -308,8 +318,13 @@ class Reconciler:
         known = self._baselines.known(audit.region)
         if deletions >= known > 1:
             return f"these are all of the {known} that were known"
-        allowed = max(self._settings.guard_images, known * self._settings.guard_percent / 100)
+        allowed = self._allowed(audit.region)
         return f"no more than {allowed:g} need no human" if deletions > allowed else None
+
+    def _allowed(self, region: str) -> float:
+        """How many deletions one audit of a region may cause by itself."""
+        share = self._baselines.known(region) * self._settings.guard_percent / 100
+        return max(self._settings.guard_images, share)
 
     def _again(self, seconds: float, said: str) -> Again:
         return Again(seconds * (0.9 + 0.2 * self._random()), said)
@@ -359,9 +374,12 @@ class Reconciler:
             lacking = _lacking(placement, records[image_id], views[image_id])
             if over := unplaced(image, placement, replicas[image_id]):
                 said = f"not to be in {', '.join(over)} any more: {placement.why}"
-                seen.findings.append(
-                    Finding(self._services.home, FindingKind.UNPLACED, image_id, detail=said)
-                )
+                if any(replicas[image_id][name].made for name in over):
+                    home = self._services.home
+                    finding = Finding(home, FindingKind.UNPLACED, image_id, detail=said)
+                    seen.findings.append(finding)
+                else:  # there is nothing to lose
+                    seen.ask(TaskKind.IMAGE, image_id, self._services.home, said)
             if lacking:
                 seen.missing += len(lacking)
                 why = f"not up to date in {', '.join(lacking)}"

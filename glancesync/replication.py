@@ -25,9 +25,9 @@ from glancesync.model import (
     Snooze,
     fingerprint_of,
 )
-from glancesync.placement.places import why_not
+from glancesync.placement.places import delete_mode, why_not
 from glancesync.planner import Action
-from glancesync.states import SETTLED, DeleteMode, ReplicaState, TaskKind
+from glancesync.states import ENDED, SETTLED, DeleteMode, ReplicaState, TaskKind
 
 LOG = logging.getLogger(__name__)
 
@@ -63,6 +63,8 @@ class Replication(Acting):
         cause = planner.GONE if home is None else self._unplaced(home)
         if gone is None and cause is not None and not self._to_go:
             return self._left_alone(cause)
+        if cause is None and self._task.decision is None and self.replica.state in ENDED:
+            self._record(state=ReplicaState.PENDING)  # it was wanted again before it had gone
         for _ in range(MAX_ROUNDS):
             desired = self._desired(home if cause is None else None)
             observed = self._observe()
@@ -149,7 +151,9 @@ class Replication(Acting):
 
     @functools.cached_property
     def _delete_mode(self) -> DeleteMode:
-        said = self._placement.delete_mode if self._placement else self.replica.delete_mode
+        said = self.replica.delete_mode
+        if self._placement is not None:
+            said = delete_mode(self._placement, self._task.region)
         modes = {region.name: region.delete_mode for region in self._replicas.regions()}
         return said or modes.get(self._task.region) or self._settings.delete_mode
 
@@ -276,13 +280,18 @@ class Replication(Acting):
         counts = self.counts
         if self._done and self._task.priority >= Priority.AUDIT:
             counts += (Count(Counter.REPAIRED, self._task.region),)
-        changes = Changes(replica=replica, notes=notes, counts=counts)
+        changes = Changes(replica=replica, notes=notes, counts=counts, unused=self._unused)
         if self._task.region == self._services.home and replica.state in SETTLED:
             changes = dataclasses.replace(changes, promoted=True)
         if self.replica.copying_since:  # there is room for as many as it serves, and where it was
             more = self._settings.source_transfers + 1
             changes = dataclasses.replace(changes, hurry=self._room, hurry_most=more)
         return changes, Done(said)
+
+    @property
+    def _unused(self) -> float | None:
+        """Since when nobody has needed it, if that is why it has gone."""
+        return self._placement.unused.get(self._task.region) if self._placement else None
 
     def _standing(self, desired: Image | None, observed: Image | None) -> str | None:
         """What is to be said about a replica that needs no more work."""

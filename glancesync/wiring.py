@@ -18,7 +18,7 @@ from oslo_config import cfg
 
 from glancesync.bandwidth import Timetable
 from glancesync.breaker import Breaker
-from glancesync.conf import CREDENTIALS, broken, check, store_file
+from glancesync.conf import CREDENTIALS, broken, check, store_file, strategy_name
 from glancesync.destinations import Destinations
 from glancesync.errors import ConfigurationError
 from glancesync.executor import Executor, Flow
@@ -26,9 +26,10 @@ from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
 from glancesync.maintenance import Discovery, Presence, Purge
 from glancesync.pacing import Limits, Pacing
+from glancesync.placement.lazy import lazy
 from glancesync.placement.selection import Selection
 from glancesync.placement.selection import Settings as SelectionSettings
-from glancesync.placement.strategies import STRATEGIES
+from glancesync.placement.strategies import STRATEGIES, Strategy
 from glancesync.planning import Planning
 from glancesync.reconciler import AuditSettings, Reconciler
 from glancesync.recording import Settings
@@ -69,6 +70,7 @@ SHARED = (
     "binding_filters",
     "binding_min_free",
     "binding_allowed_regions",
+    "evict_after",
 )
 
 
@@ -245,7 +247,7 @@ def executor(
 
     :raises ConfigurationError: an option can't work
     """
-    destinations = Destinations(STRATEGIES[conf.sync_strategy], journal)
+    destinations = Destinations(strategy(conf), journal)
     heard = functools.partial(journal.note_region, breaker=breaker(conf))
     reconciler = Reconciler(
         journal,
@@ -292,6 +294,12 @@ def executor(
         },
         heard,
     )
+
+
+def strategy(conf: cfg.ConfigOpts) -> Strategy:
+    """The strategy in force."""
+    name = strategy_name(conf)
+    return lazy(conf.evict_after) if name == "LAZY" else STRATEGIES[name]
 
 
 def breaker(conf: cfg.ConfigOpts) -> Breaker:

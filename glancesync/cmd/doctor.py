@@ -17,7 +17,7 @@ from oslo_config import cfg
 from glancesync import wiring
 from glancesync.api import deploy
 from glancesync.cmd import hosts, stores
-from glancesync.conf import CREDENTIALS, store_file
+from glancesync.conf import CREDENTIALS, store_file, strategy_name
 from glancesync.errors import ConfigurationError, Credential, JournalError, RegionError
 from glancesync.interfaces import ImageService
 from glancesync.regions.catalog import KEYSTONE, home_region, image_endpoints
@@ -91,7 +91,17 @@ def _configuration(conf: cfg.ConfigOpts) -> Iterator[Finding]:
         except ConfigurationError as error:
             yield False, f"option {option}", str(error)
     if conf.sync_strategy == "None":
-        yield False, "option sync_strategy", "is None: nothing is synced; set it to ALL"
+        said = "is None: nothing is synced; set it to another, such as ALL"
+        yield False, "option sync_strategy", said
+    if conf.evict_after and strategy_name(conf) != "LAZY":
+        said = f"does nothing with sync_strategy = {conf.sync_strategy}: only LAZY evicts"
+        yield False, "option evict_after", said
+    elif 0 < conf.evict_after < conf.audit_interval:
+        said = (
+            f"is {conf.evict_after:g} s, yet only audits of home evict, every "
+            f"{conf.audit_interval:g} s (audit_interval)"
+        )
+        yield False, "option evict_after", said
 
 
 def _no_ssh(scheme: Filesystem, directory: str, write: bool) -> str:

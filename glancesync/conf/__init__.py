@@ -150,6 +150,12 @@ def beside(conf: cfg.ConfigOpts, name: str) -> pathlib.Path:
     return pathlib.Path(conf.config_file[-1]).resolve().parent / path
 
 
+def strategy_name(conf: cfg.ConfigOpts) -> str:
+    """The strategy in force, by the name that is its own."""
+    name: str = conf.sync_strategy
+    return regions.ALIASES.get(name, name)
+
+
 def store_file(conf: cfg.ConfigOpts) -> str:
     """Where ``glance_store_cfg_file`` is; "" if there is none."""
     name = conf.glance_store_cfg_file

@@ -1,4 +1,4 @@
-"""Options about what is done when home no longer has an image."""
+"""Options about what is done when a replica is not wanted any more."""
 
 from __future__ import annotations
 
@@ -45,5 +45,14 @@ OPTIONS = [
         min=0,
         max=100,
         help="As delete_guard_images, in percent of the images that were known.",
+    ),
+    cfg.FloatOpt(
+        "evict_after",
+        mutable=True,
+        default=0,
+        min=0,
+        help="With sync_strategy = LAZY: seconds after which an image that nobody has asked for in "
+        "a region goes from there again, with the next audit of home. One audit causes as many "
+        "such deletions as delete_guard_images and delete_guard_percent let through. 0: never.",
     ),
 ]

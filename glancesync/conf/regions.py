@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from oslo_config import cfg
 
-#: A test holds these to the keys of ``placement.strategies.STRATEGIES``.
+#: A test holds these, but for ALIASES, to the keys of ``placement.strategies.STRATEGIES``.
 STRATEGIES = {
     "None": "synchronization is off: nothing is made, changed or deleted",
     "ALL": "every image goes to every region",
+    "LAZY": "an image goes by itself to no region; where somebody has asked for it, it is kept up "
+    "to date",
+    "nova": "as LAZY",
 }
+#: Other names of theirs.
+ALIASES = {"nova": "LAZY"}
 
 OPTIONS = [
     cfg.URIOpt(

@@ -37,6 +37,7 @@ from glancesync.model import (
     Hint,
     Image,
     ImageRecord,
+    Need,
     Node,
     Outcome,
     Pin,
@@ -126,6 +127,41 @@ class Journal:
         self._wake()
 
     @retried
+    def need(self, image_id: str, region: str) -> Need:
+        """What there is to know of an image that somebody needs in a region."""
+        with self.database.read() as connection:
+            return queries.need(connection, image_id, region)
+
+    @retried
+    def ensure(self, pin: Pin, ask: Ask | None) -> None:
+        """Record that somebody needs an image in a region now, and ask for that task, if any.
+
+        With a replica's task the replica is shown as pending.
+        """
+        with self.database.write() as connection:
+            new = pins.put(connection, [pin])
+            if ask is not None:
+                self._ask_for(connection, ask)
+            for one in new:
+                note = Note("pinned", one.cause, one.region)
+                events.add(connection, one.image_id, [note], one.actor)
+        if ask is not None:
+            self._wake()
+
+    @retried
+    def hurry(self, ask: Ask) -> None:
+        """Ask for a task that brings an image where it goes anyway."""
+        with self.database.write() as connection:
+            self._ask_for(connection, ask)
+        self._wake()
+
+    @staticmethod
+    def _ask_for(connection: Any, ask: Ask) -> None:
+        if ask.region:
+            replicas.make_pending(connection, ask.image_id, [ask.region])
+        queue.ask(connection, [ask])
+
+    @retried
     def unpin(self, image_id: str, names: Collection[str], why: str, actor: Actor) -> None:
         """Record that nobody wants an image in these regions by name any more, and why.
 
@@ -164,6 +200,8 @@ class Journal:
                 replicas.save(connection, changes.replica)
             if changes.promoted:
                 self._promote(connection, task)
+            if changes.unused is not None:
+                pins.lapse(connection, task.image_id, task.region, changes.unused)
             if changes.audit is not None:
                 audits.save(connection, changes.audit)
             if changes.watched_to is not None:

@@ -10,31 +10,43 @@ from glancesync.journal import bindings, rows
 from glancesync.journal.database import now
 from glancesync.journal.schema import image as i
 from glancesync.journal.schema import pin as p
-from glancesync.model import Actor, Image, Pin, Region
+from glancesync.model import Image, Pin, Region
 from glancesync.placement.strategies import Facts
 
 
-def put(connection: sa.Connection, pins: Iterable[Pin]) -> None:
-    """Insert, or say again; the times become the database's now."""
-    for one in pins:
-        same = sa.and_(p.c.image_id == one.image_id, p.c.region == one.region)
-        used = connection.execute(sa.update(p).where(same).values(used_at=now()))
-        if not used.rowcount:
-            connection.execute(
-                sa.insert(p).values(
-                    image_id=one.image_id,
-                    region=one.region,
-                    cause=one.cause,
-                    actor=rows.actor_text(one.actor),
-                    pinned_at=now(),
-                    used_at=now(),
-                )
+def put(connection: sa.Connection, pins: Iterable[Pin]) -> list[Pin]:
+    """Insert, or say again; the times become the database's now. Those that are new."""
+    new = [one for one in pins if not use(connection, one.image_id, one.region)]
+    for one in new:
+        connection.execute(
+            sa.insert(p).values(
+                image_id=one.image_id,
+                region=one.region,
+                cause=one.cause,
+                actor=rows.actor_text(one.actor),
+                pinned_at=now(),
+                used_at=now(),
             )
+        )
+    return new
+
+
+def use(connection: sa.Connection, image_id: str, region: str) -> bool:
+    """Say again that an image is wanted in a region; False if nobody had said so."""
+    same = sa.and_(p.c.image_id == image_id, p.c.region == region)
+    return bool(connection.execute(sa.update(p).where(same).values(used_at=now())).rowcount)
 
 
 def remove(connection: sa.Connection, image_id: str, regions: Collection[str]) -> None:
     connection.execute(
         sa.delete(p).where(p.c.image_id == image_id, p.c.region.in_(sorted(regions)))
+    )
+
+
+def lapse(connection: sa.Connection, image_id: str, region: str, unused: float) -> None:
+    """Remove a pin unless it was used later than at ``unused``."""
+    connection.execute(
+        sa.delete(p).where(p.c.image_id == image_id, p.c.region == region, p.c.used_at <= unused)
     )
 
 
@@ -46,17 +58,21 @@ def facts(
     pins: dict[str, dict[str, Pin]] = {image_id: {} for image_id in ids}
     for row in connection.execute(sa.select(p).where(p.c.image_id.in_(ids))):
         pins[row.image_id][row.region] = rows.pin(row)
-    query = sa.select(i.c.image_id, i.c.actor, i.c.origin).where(i.c.image_id.in_(ids))
-    known = {row.image_id: (rows.actor(row.actor), row.origin) for row in connection.execute(query)}
+    columns = (i.c.image_id, i.c.actor, i.c.origin, i.c.last_error)
+    query = sa.select(*columns).where(i.c.image_id.in_(ids))
+    records = {row.image_id: row for row in connection.execute(query)}
     bound = bindings.bound(connection, {image.owner for image in images if image.owner})
+    at = float(connection.execute(sa.select(now())).scalar_one())
     found = {}
     for image in images:
-        actor, origin = known.get(image.id, (Actor(), None))
+        record = records.get(image.id)
         found[image.id] = Facts(
             tuple(regions),
-            actor,
-            origin,
+            rows.actor(record.actor if record else None),
+            record.origin if record else None,
             pins[image.id],
             bound=bound.get(image.owner or "", frozenset()),
+            sound=record is None or record.last_error is None,
+            now=at,
         )
     return found

@@ -11,13 +11,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from glancesync.journal import audits, regions, rows
+from glancesync.journal import audits, queue, regions, rows
 from glancesync.journal.database import now
+from glancesync.journal.replicas import get_image
 from glancesync.journal.schema import image as i
+from glancesync.journal.schema import pin as p
 from glancesync.journal.schema import replica as r
 from glancesync.journal.schema import task as t
-from glancesync.model import Audit, ImageRecord, ReplicaView, Standing, Task
-from glancesync.states import BEHIND, ENDING, OPEN, ReplicaState
+from glancesync.model import Audit, ImageRecord, Need, ReplicaView, Standing, Task
+from glancesync.states import BEHIND, ENDING, OPEN, ReplicaState, TaskKind
 
 #: States of replicas that may lack their bytes.
 _TO_COPY = sorted(BEHIND - {ReplicaState.CONFLICT})
@@ -52,7 +54,12 @@ def _views() -> sa.Select[Any]:
         t.c.id.label("task_id"),
         t.c.attempt,
         t.c.due_at,
-    ).select_from(r.join(i, i.c.image_id == r.c.image_id).outerjoin(t, t.c.open_key == open_key))
+        p.c.used_at,
+    ).select_from(
+        r.join(i, i.c.image_id == r.c.image_id)
+        .outerjoin(t, t.c.open_key == open_key)
+        .outerjoin(p, sa.and_(p.c.image_id == r.c.image_id, p.c.region == r.c.region))
+    )
 
 
 def _view(row: sa.Row[Any]) -> ReplicaView:
@@ -66,6 +73,7 @@ def _view(row: sa.Row[Any]) -> ReplicaView:
         task_id=data["task_id"],
         attempt=data["attempt"] or 0,
         next_try_at=data["due_at"],
+        used_at=data["used_at"],
     )
 
 
@@ -73,6 +81,24 @@ def replicas_of(connection: sa.Connection, image_ids: Collection[str]) -> list[R
     """The replicas of some images, by image and region."""
     query = _views().where(r.c.image_id.in_(sorted(image_ids)))
     return [_view(row) for row in connection.execute(query.order_by(r.c.image_id, r.c.region))]
+
+
+def need(connection: sa.Connection, image_id: str, region: str) -> Need:
+    """What there is to know of an image that somebody needs in a region."""
+    query = _views().where(r.c.image_id == image_id, r.c.region == region)
+    replica = connection.execute(query).first()
+    keys = [queue.key(TaskKind.REPLICA, image_id, region), queue.key(TaskKind.IMAGE, image_id)]
+    tasks = {
+        row.open_key: rows.task(row)
+        for row in connection.execute(sa.select(t).where(t.c.open_key.in_(keys)))
+    }
+    return Need(
+        image=get_image(connection, image_id),
+        region=regions.get(connection, region),
+        replica=None if replica is None else _view(replica),
+        task=next((tasks[key] for key in keys if key in tasks), None),
+        now=float(connection.execute(sa.select(now())).scalar_one()),
+    )
 
 
 def replicas(

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from glancesync.journal import rows
+from glancesync.journal import pins, rows
 from glancesync.journal.database import now
 from glancesync.journal.schema import image as i
 from glancesync.journal.schema import region as g
@@ -79,6 +79,8 @@ def save(connection: sa.Connection, replica: Replica) -> None:
     values: dict[str, Any] = {**rows.replica_values(replica), "updated_at": now()}
     if replica.state in SETTLED:
         values["synced_at"] = now()
+        if old is None or old.synced_at is None:
+            pins.use(connection, replica.image_id, replica.region)  # it only now can be
     if old is None:
         connection.execute(sa.insert(r).values(values))
         return

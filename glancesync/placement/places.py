@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from glancesync.model import Image, Replica
 from glancesync.placement.strategies import Facts, Placement, Strategy
-from glancesync.states import ENDED
+from glancesync.states import ENDED, DeleteMode
 
 
 def place(
@@ -22,10 +22,11 @@ def place(
     if facts.origin is not None:
         names = frozenset(facts.pins) - {facts.origin}
         return Placement(names, f"it comes from {facts.origin}, and goes where somebody wants it")
-    held = frozenset(name for name, one in known.items() if one.state not in ENDED)
+    held = {name: one for name, one in known.items() if one.state not in ENDED}
     placement = strategy.place(image, dataclasses.replace(facts, held=held))
     home = {region.name for region in facts.regions if region.home}
-    return dataclasses.replace(placement, regions=(placement.regions | facts.pins.keys()) - home)
+    pinned = facts.pins.keys() - placement.unused.keys()
+    return dataclasses.replace(placement, regions=(placement.regions | pinned) - home)
 
 
 def targets(image: Image, placement: Placement, known: Mapping[str, Replica]) -> frozenset[str]:
@@ -40,6 +41,14 @@ def why_not(image: Image, placement: Placement, region: str) -> str | None:
     if not image.has_data or region in placement.regions:
         return None
     return f"the image does not go there: {placement.why}"
+
+
+def delete_mode(placement: Placement, region: str) -> DeleteMode | None:
+    """What is to become of a replica that is not wanted, if the placement says so.
+
+    One that goes to make room for others is deleted: in any other way it would make none.
+    """
+    return DeleteMode.MIRROR if region in placement.unused else placement.delete_mode
 
 
 def unplaced(image: Image, placement: Placement, known: Mapping[str, Replica]) -> list[str]:

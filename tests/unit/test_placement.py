@@ -38,7 +38,8 @@ def test_none_is_nowhere_and_off() -> None:
 
 
 def test_the_configuration_offers_exactly_the_strategies_there_are() -> None:
-    assert list(options.STRATEGIES) == list(STRATEGIES)
+    assert list(options.STRATEGIES) == [*STRATEGIES, *options.ALIASES]
+    assert set(options.ALIASES.values()) <= STRATEGIES.keys()
     assert all(name == strategy.name for name, strategy in STRATEGIES.items())
 
 
@@ -53,8 +54,8 @@ def test_a_strategy_sees_where_the_image_is_or_soon_will_be() -> None:
     seen = []
 
     def look(image: Image, facts: Facts) -> Placement:
-        seen.append(facts.held)
-        return Placement(facts.held, "where it is")
+        seen.append(set(facts.held))
+        return Placement(frozenset(facts.held), "where it is")
 
     states = {state.value: state for state in ReplicaState}
     place(Strategy("look", look), IMAGE, FACTS, known(**states))
