@@ -10,7 +10,7 @@ from glancesync.ends import Schemes, ways
 from glancesync.errors import BadRequest
 from glancesync.home import read
 from glancesync.interfaces import Replicas, Services, Transport
-from glancesync.model import Original
+from glancesync.model import Image, Original
 
 
 class Routing:
@@ -33,6 +33,13 @@ class Routing:
     def use(self, transports: Sequence[Transport], schemes: Schemes) -> None:
         """Go by these from now on."""
         self._transports, self._schemes = transports, schemes
+
+    def home_image(self, image_id: str) -> Image | None:
+        """The image as home has it, or where it comes from; None if it is not there.
+
+        :raises RegionError: home does not answer
+        """
+        return read(self._services(), image_id, self._replicas.image(image_id))
 
     def routes(self, image_id: str, region: str) -> tuple[Route, ...]:
         """All transports in their order; the first that is not unfit would be taken.

@@ -25,7 +25,10 @@ StartResponse = Callable[..., Any]
 
 
 class Application:
-    """Serves ``/v1``; expects keystonemiddleware and the request id in front of it."""
+    """Serves ``/v1``; expects keystonemiddleware and the request id in front of it.
+
+    :param strategy: the name of the one in force at the moment
+    """
 
     def __init__(
         self,
@@ -34,12 +37,14 @@ class Application:
         selecting: Selecting,
         enforcer: policy.Enforcer,
         limits: Limits,
+        strategy: Callable[[], str],
     ) -> None:
         self._journal = journal
         self._routing = routing
         self._selecting = selecting
         self._enforcer = enforcer
         self._limits = limits
+        self._strategy = strategy
         self._mapper = routes.Mapper()
         for path in ROUTES:
             self._mapper.connect(None, path, template=path)
@@ -91,6 +96,7 @@ class Application:
             self._enforcer,
             self._limits,
             match,
+            self._strategy(),
         )
         answer: Answer = handler(call)
         return answer

@@ -38,6 +38,7 @@ class Call:
     """One request.
 
     :param params: what the route's path names, such as ``id``
+    :param strategy: the name of the one in force
     """
 
     request: webob.Request
@@ -47,6 +48,7 @@ class Call:
     enforcer: policy.Enforcer
     limits: Limits
     params: Mapping[str, str]
+    strategy: str
 
     @property
     def context(self) -> oslo_context.RequestContext:

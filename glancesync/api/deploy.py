@@ -7,6 +7,7 @@ key that travels through paste's global configuration.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import logging
 import pathlib
@@ -23,7 +24,7 @@ from glancesync.api import metrics
 from glancesync.api.app import Application, StartResponse, fault
 from glancesync.api.call import Limits
 from glancesync.api.policies import list_rules
-from glancesync.conf import beside, broken
+from glancesync.conf import beside, broken, strategy_name
 from glancesync.journal.journal import Journal
 from glancesync.routing import Routing
 from glancesync.selecting import Selecting
@@ -78,7 +79,8 @@ def app_factory(global_conf: dict[str, str], **local: str) -> WSGI:
     enforcer = policy.Enforcer(wired.conf)
     enforcer.register_defaults(list_rules())
     limits = Limits(body=wired.conf.max_request_body_size, events=wired.conf.max_events_per_request)
-    return Application(wired.journal, wired.routing, wired.selecting, enforcer, limits)
+    strategy = functools.partial(strategy_name, wired.conf)
+    return Application(wired.journal, wired.routing, wired.selecting, enforcer, limits, strategy)
 
 
 def authtoken_factory(global_conf: dict[str, str], **local: str) -> Callable[[WSGI], WSGI]:

@@ -34,6 +34,12 @@ RULES = {
         "POST",
         "/v1/images/{id}/adopt",
     ),
+    "glancesync:images:ensure": (
+        OWNER,
+        "Have an image brought to a region: one of the project's own, or that it may use.",
+        "POST",
+        "/v1/images/{id}/ensure",
+    ),
     "glancesync:images:history": (
         OWNER,
         "Read what was done about an image.",

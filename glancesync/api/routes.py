@@ -8,6 +8,7 @@ from glancesync.api.call import Answer, Call
 from glancesync.api.handlers import (
     audits,
     bindings,
+    ensure,
     events,
     images,
     plans,
@@ -24,6 +25,7 @@ ROUTES: dict[str, dict[str, Handler]] = {
     "/v1/images": {"GET": images.index},
     "/v1/images/{id}": {"GET": images.show},
     "/v1/images/{id}/sync": {"POST": images.sync},
+    "/v1/images/{id}/ensure": {"POST": ensure.ensure},
     "/v1/images/{id}/adopt": {"POST": images.adopt},
     "/v1/images/{id}/events": {"GET": images.history},
     "/v1/images/{id}/routes": {"GET": images.routes},

@@ -15,14 +15,16 @@ from glancesync.model import (
     Event,
     Finding,
     ImageRecord,
+    Need,
     Plan,
     Region,
+    Replica,
     ReplicaView,
     Step,
     Task,
 )
 from glancesync.placement.selection import Judged
-from glancesync.states import StepState
+from glancesync.states import BreakerState, ReplicaState, StepState
 
 
 def moment(seconds: float | None) -> str | None:
@@ -56,7 +58,34 @@ def replica(view: ReplicaView) -> dict[str, Any]:
         "synced_at": moment(own.synced_at),
         "verified_at": moment(own.verified_at),
         "expires_at": moment(own.expires_at),
+        "used_at": moment(view.used_at),
         "updated_at": moment(own.updated_at),
+    }
+
+
+def need(one: Need, image_id: str, region: Region, *, ready: bool) -> dict[str, Any]:
+    """How far an image is on its way to a region where somebody needs it."""
+    view, task = one.replica, one.task
+    own = Replica(image_id, region.name) if view is None else view.replica
+    since = own.copying_since if own.state is ReplicaState.COPYING else None
+    broken = None if region.breaker is BreakerState.CLOSED else region.last_error
+    return {
+        "image_id": image_id,
+        "region": region.name,
+        "ready": ready,
+        "state": own.state.value,
+        "replica_id": own.replica_id,
+        "transport": own.transport,
+        "source": own.source,
+        "bytes_done": own.bytes_done,
+        "bytes_total": own.bytes_total,
+        "bytes_per_second": round(own.bytes_done / (one.now - since)) if since else None,
+        "task_id": None if task is None else task.id,
+        "attempt": 0 if task is None else task.attempt,
+        "next_try_at": None if task is None else moment(task.due_at),
+        "last_error": None if ready else own.last_error or broken,
+        "synced_at": moment(own.synced_at),
+        "used_at": None if view is None else moment(view.used_at),
     }
 
 

@@ -84,6 +84,11 @@ class Client:
             body["regions"] = list(regions)
         return self._call("image_id", "POST", f"/v1/images/{image_id}/sync", json=body)
 
+    def ensure(self, image_id: str, region: str) -> Json:
+        """Have an image brought to a region where it is needed; how far it is."""
+        path = f"/v1/images/{image_id}/ensure"
+        return self._one("ensure", "POST", path, json={"region": region})
+
     def adopt(self, image_id: str, region: str, replica_id: str | None, *, own: bool) -> Json:
         """Ask for an image of a region to be taken for the replica."""
         body: Json = {"region": region, "own": own}

@@ -166,7 +166,7 @@ class Replicas(FormattableColumn[list[Json]]):
 
 _REPLICA_HEADERS = (
     "region", "state", "generation", "size", "copied", "transport", "from", "attempt", "next try",
-    "synced", "verified", "id there",
+    "synced", "verified", "needed", "id there",
 )  # fmt: skip
 
 
@@ -185,6 +185,7 @@ def _replica_row(one: Json) -> list[str]:
         _next_try(one["next_try_at"]),
         Moment(one["synced_at"]).human_readable() if not ended else "",
         Moment(one["verified_at"]).human_readable() if not ended else "",
+        Moment(one["used_at"]).human_readable(),
         one["replica_id"] if elsewhere else "",
     ]
 

@@ -108,6 +108,8 @@ def _scope(project: str | None, domain: dict[str, str]) -> dict[str, Any]:
 class Empty(fixture.GabbiFixture):
     """An API over a journal without a single row."""
 
+    strategy = "None"
+
     def start_fixture(self) -> None:
         self._stack = contextlib.ExitStack()
         self.directory = pathlib.Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
@@ -116,6 +118,7 @@ class Empty(fixture.GabbiFixture):
         config.write_text(
             f"[DEFAULT]\n"
             f"cascading_endpoint_url = http://one:9292\n"
+            f"sync_strategy = {self.strategy}\n"
             f"paste_config = {ROOT}/etc/glance/glance-sync-paste.ini\n"
             f"[database]\n"
             f"connection = {url}\n"
@@ -192,6 +195,31 @@ class Estate(Empty):
         )
         changes = Changes(image=record, replica=replica, pending=("RegionTwo",))
         self._commit(Done("2 replicas to bring up to date"), changes)
+
+
+class Lazy(Estate):
+    """Images go where somebody needs them. A2 is in sync in RegionThree, and B1 has no data."""
+
+    strategy = "LAZY"
+
+    def fill(self) -> None:
+        super().fill()
+        self.journal.ask([self._ask(A2, "RegionThree", priority=Priority.USER)], "test")
+        replica = self.journal.replica(A2, "RegionThree")
+        assert replica is not None
+        well = dataclasses.replace(replica, state=ReplicaState.IN_SYNC, observed_generation=2)
+        self._commit(Done("in sync"), Changes(replica=well))
+        self.journal.ask([Ask(TaskKind.IMAGE, B1, priority=Priority.USER)], "test")
+        queued = self.journal.image(B1)
+        assert queued is not None
+        changes = Changes(image=dataclasses.replace(queued, status="queued", fingerprint="q" * 64))
+        self._commit(Done("no data"), changes)
+
+
+class Everywhere(Lazy):
+    """As above, and images go everywhere anyway."""
+
+    strategy = "ALL"
 
 
 class Held(Estate):

@@ -3,6 +3,7 @@
 
 import ast
 import enum
+import json
 import re
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from glancesync.model import (
     Binding,
     Finding,
     ImageRecord,
+    Need,
     Plan,
     Region,
     Replica,
@@ -106,6 +108,7 @@ def test_every_policy_rule_is_documented_where_it_applies() -> None:
         ("GET /v1/images", images.INDEX),
         ("POST /v1/images/{id}/sync", images.SYNC),
         ("POST /v1/images/{id}/adopt", images.ADOPT),
+        ("POST /v1/images/{id}/ensure", images.ENSURE),
         ("POST /v1/regions/{name}/adopt", regions.ADOPT),
         ("GET /v1/replicas", replicas.INDEX),
         ("GET /v1/tasks", tasks.INDEX),
@@ -139,6 +142,10 @@ def test_the_fields_of_answers_are_documented() -> None:
     assert rows(section(text, "GET /v1/plans/{id}")) == {*plan, *plan["regions"][0], *step}
     binding = views.binding(Binding(1, "p", "", "r", "", Actor(), 0.0), shows_actor=True)
     assert rows(section(text, "GET /v1/bindings/{id}")) == set(binding)
+    need = views.need(Need(None, None, None, None, 0.0), "i", Region("r", "u"), ready=False)
+    ensure = section(text, "POST /v1/images/{id}/ensure")
+    [shown] = re.findall(r"^   {\n(?:    .*\n)+   }$", ensure, re.M)
+    assert json.loads(shown)["ensure"].keys() == need.keys()
     task = ast.parse((CHECKOUT / "glancesync/api/views.py").read_text())
     [function] = [f for f in task.body if isinstance(f, ast.FunctionDef) and f.name == "task"]
     keys = {key.value for key in ast.walk(function) if isinstance(key, ast.Constant)} - {None}

@@ -46,7 +46,7 @@ def sync(call: Call) -> Answer:
     may be replaced. A grace period that runs since home's image was deleted ends.
     """
     call.allow("glancesync:images:sync")
-    image_id = _image_id(call)
+    image_id = image_id_of(call)
     body = call.body(schemas.SYNC, optional=True)
     force = body.get("force", False)
     regions = _regions(call, body)
@@ -82,7 +82,7 @@ def routes(call: Call) -> Answer:
     call.allow("glancesync:images:routes")
     region = call.query(schemas.ROUTES)["region"]
     check_regions(call, "query: region", [region])
-    image_id = _image_id(call)
+    image_id = image_id_of(call)
     return 200, {
         "image_id": image_id,
         "region": region,
@@ -126,7 +126,7 @@ def adopt(call: Call) -> Answer:
     A worker looks at both first. ``own``: glance-sync may delete it one day.
     """
     call.allow("glancesync:images:adopt")
-    image_id = _image_id(call)
+    image_id = image_id_of(call)
     body = call.body(schemas.ADOPT)
     region, own = body["region"], body.get("own", False)
     check_regions(call, "body.region", [region])
@@ -180,7 +180,7 @@ def check_regions(call: Call, field: str, regions: Iterable[str]) -> None:
 
 def history(call: Call) -> Answer:
     """``GET /v1/images/{id}/events``: who asked, what was done, when, with what result."""
-    image_id = _image_id(call)
+    image_id = image_id_of(call)
     record = call.journal.image(image_id)
     allowed = call.allows("glancesync:images:history", record.owner if record else None)
     if not allowed or (record is None and not call.journal.events(image_id, limit=1)):
@@ -201,7 +201,8 @@ def visible_project(call: Call, wanted: str | None) -> str | None:
     return own
 
 
-def _image_id(call: Call) -> str:
+def image_id_of(call: Call) -> str:
+    """The image named in the path, as it may be known or not."""
     image_id = call.params["id"]
     if not re.fullmatch(IMAGE_ID["pattern"], image_id):
         raise BadRequest(f"{call.params['id']!r} is not the id of an image")
@@ -210,7 +211,7 @@ def _image_id(call: Call) -> str:
 
 def _record(call: Call) -> ImageRecord:
     """The image named in the path; one that the caller may not see does not exist for it."""
-    image_id = _image_id(call)
+    image_id = image_id_of(call)
     record = call.journal.image(image_id)
     if record is None or not call.allows("glancesync:images:show", record.owner):
         raise BadRequest(f"image {image_id} is not known", 404)

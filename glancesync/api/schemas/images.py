@@ -29,6 +29,13 @@ ADOPT: dict[str, Any] = {
     },
 }
 
+ENSURE: dict[str, Any] = {
+    "type": "object",
+    "required": ["region"],
+    "additionalProperties": False,
+    "properties": {"region": NAME},
+}
+
 ROUTES: dict[str, Any] = {
     "type": "object",
     "required": ["region"],
