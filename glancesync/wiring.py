@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from keystoneauth1 import loading as ks_loading
+from keystoneauth1.plugin import BaseAuthPlugin
 from keystoneauth1.session import Session
 from oslo_config import cfg
 
@@ -41,6 +42,7 @@ from glancesync.selecting import Selecting
 from glancesync.selecting import load as load_selection
 from glancesync.states import DeleteMode, TaskKind
 from glancesync.stores.file import load as load_stores
+from glancesync.stores.keys import KeyManager
 from glancesync.transports.loader import leavers
 from glancesync.transports.loader import load as load_transports
 from glancesync.transports.reading import Reading
@@ -146,7 +148,18 @@ def schemes(conf: cfg.ConfigOpts) -> Mapping[str, Sequence[Scheme]]:
     :raises ConfigurationError: the file that says so can't be used
     """
     path = store_file(conf)
-    return load_stores(path) if path else {}
+    return load_stores(path, key_manager(conf)) if path else {}
+
+
+def key_manager(conf: cfg.ConfigOpts) -> KeyManager:
+    """What ``[key_manager]`` names; nothing is asked of it yet."""
+
+    def login() -> BaseAuthPlugin:
+        auth = session(conf).auth
+        assert auth is not None  # noqa: S101 - a session without is refused
+        return auth
+
+    return KeyManager(conf, login)
 
 
 def catalog(conf: cfg.ConfigOpts) -> CatalogServices:

@@ -114,7 +114,7 @@ def _store_file(conf: cfg.ConfigOpts) -> Generator[Finding, None, tuple[Entry, .
         return ()
     where = "option glance_store_cfg_file"
     try:
-        written = entries(path)
+        written = entries(path, wiring.key_manager(conf))
     except ConfigurationError as error:
         yield False, where, str(error)
         return ()

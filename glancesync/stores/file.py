@@ -28,9 +28,11 @@ from jsonschema.exceptions import ValidationError
 
 from glancesync.errors import ConfigurationError
 from glancesync.schemes import HERE, SCHEMES, Filesystem, Http, Scheme, Secret, rate
+from glancesync.stores import keys as key_managers
 from glancesync.stores import secrets
 from glancesync.stores.document import Document, Path, parse
 from glancesync.stores.files import read
+from glancesync.stores.keys import Keys
 from glancesync.stores.schema import SCHEMA, kinds
 
 MAX_SIZE = 1024 * 1024  # two thousand regions; PyYAML needs 2 s for half of it
@@ -52,15 +54,16 @@ class Entry:
     lines: tuple[int, ...]
 
 
-def load(path: str) -> Mapping[str, tuple[Scheme, ...]]:
+def load(path: str, keys: Keys = key_managers.none) -> Mapping[str, tuple[Scheme, ...]]:
     """Region -> how its stores are reached, in the order of the file.
 
+    :param keys: gives secrets that the file names by ``{castellan: ID}``
     :raises ConfigurationError: names file, line, value and rule
     """
-    return {entry.region: entry.schemes for entry in entries(path)}
+    return {entry.region: entry.schemes for entry in entries(path, keys)}
 
 
-def entries(path: str) -> tuple[Entry, ...]:
+def entries(path: str, keys: Keys = key_managers.none) -> tuple[Entry, ...]:
     """The same, with lines.
 
     :raises ConfigurationError: as :func:`load`
@@ -71,7 +74,7 @@ def entries(path: str) -> tuple[Entry, ...]:
         raise ConfigurationError("the file", str(error), path) from None
     document = parse(path, found.data)
     _check(document)
-    reader = _Reader(document, found.public)
+    reader = _Reader(document, found.public, keys)
     made = tuple(
         reader.entry(("glances", index), one) for index, one in enumerate(document.data["glances"])
     )
@@ -145,9 +148,10 @@ def _same_store(one: Scheme, other: Scheme) -> str | None:
 class _Reader:
     """Makes schemes of what the schema allows."""
 
-    def __init__(self, document: Document, public: bool) -> None:
+    def __init__(self, document: Document, public: bool, keys: Keys) -> None:
         self._document = document
         self._public = public
+        self._keys = keys
 
     def entry(self, path: Path, said: Mapping[str, Any]) -> Entry:
         places = [(*path, "schemes", number) for number in range(len(said["schemes"]))]
@@ -202,11 +206,12 @@ class _Reader:
                 raise self._document.wrong(
                     path,
                     "stands here in plain, and everybody may read the file; try "
-                    f"'chmod o= {self._document.source}', or {{env: NAME}}, or {{file: /PATH}}",
+                    f"'chmod o= {self._document.source}', or {{env: NAME}}, or {{file: /PATH}}, "
+                    "or {castellan: ID}",
                 )
             return Secret(value)
         try:
-            return secrets.fetch(value)
+            return secrets.fetch(value, self._keys)
         except ValueError as error:
             raise self._document.wrong(path, str(error)) from None
 

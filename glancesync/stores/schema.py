@@ -43,11 +43,12 @@ SECRET = {
     "properties": {
         "env": _text(r"\A[A-Za-z_][A-Za-z0-9_]*\Z", "the name of an environment variable"),
         "file": PATH,
+        "castellan": _text(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,254}\Z", "the id of a secret"),
     },
     "additionalProperties": False,
     "minProperties": 1,
     "maxProperties": 1,
-    "description": "text, or {env: NAME}, or {file: /PATH}",
+    "description": "text, or {env: NAME}, or {file: /PATH}, or {castellan: ID}",
 }
 
 _KINDS: dict[Any, dict[str, Any]] = {str: TEXT, int: _whole(0, 1_000_000), Secret: SECRET}

@@ -463,6 +463,45 @@ def test_secrets_from_elsewhere(
     assert given_password(taken(path, password(PASSWORD))) == PASSWORD
 
 
+def test_secrets_of_a_key_manager(path: pathlib.Path) -> None:
+    asked = []
+
+    def keys(name: str) -> bytes:
+        asked.append(name)
+        return f"{PASSWORD}\n".encode()
+
+    path.write_text(password("{castellan: 1f0c-2.d_e}"))
+    assert given_password(load(str(path), keys)) == PASSWORD
+    assert asked == ["1f0c-2.d_e"]
+
+
+@pytest.mark.parametrize(
+    ("held", "reason"),
+    [
+        (b"", "is empty"),
+        (b"\nsecond", "is empty"),
+        (b"\xff\xfe", "is not UTF-8"),
+        (b"hunter2hunter2\0", "holds control characters"),
+        (b"hunter2hunter2" * 1000, "is longer than 4096"),
+        (ValueError("the key manager has no secret x"), "the key manager has no secret x"),
+    ],
+)
+def test_a_secret_that_a_key_manager_does_not_have(
+    path: pathlib.Path, held: bytes | ValueError, reason: str
+) -> None:
+    def keys(name: str) -> bytes:
+        if isinstance(held, ValueError):
+            raise held
+        return held
+
+    path.write_text(password("{castellan: x}"))
+    with pytest.raises(ConfigurationError) as caught:
+        load(str(path), keys)
+    assert reason in caught.value.reason
+    assert caught.value.source == f"{path}:5"
+    assert PASSWORD not in "".join(traceback.format_exception(caught.value))
+
+
 @pytest.mark.parametrize(
     ("content", "mode", "reason"),
     [
@@ -517,6 +556,8 @@ def test_a_plain_secret_in_a_file_that_everybody_may_read(path: pathlib.Path) ->
         password(f"[{PASSWORD}]"),
         password(f"{{env: {PASSWORD}, file: /{PASSWORD}}}"),
         password(f"{{env: '{PASSWORD}-'}}"),
+        password(f"{{castellan: '{PASSWORD}/'}}"),
+        password(f"{{castellan: {PASSWORD}, env: A}}"),
         password(f"*{PASSWORD}"),
         password(f"&{PASSWORD}"),
         password(f"&{PASSWORD} x, share: &{PASSWORD} y"),
