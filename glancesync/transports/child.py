@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
 
 from glancesync.interfaces import Endpoint, Target
@@ -59,10 +59,21 @@ def order(
     }
 
 
+class Lines:
+    """What a program says, line by line; ``say`` tells it something."""
+
+    def __init__(self, stream: IO[bytes], say: Callable[[Any], None]) -> None:
+        self._stream = stream
+        self.say = say
+
+    def __iter__(self) -> Iterator[Line]:
+        return map(json.loads, self._stream)
+
+
 @contextlib.contextmanager
 def lines_of(
     what: dict[str, Any], waiting: Mapping[str, Target], program: str = mover.__file__
-) -> Iterator[Iterator[Line]]:
+) -> Iterator[Lines]:
     """Have an order carried out by ``program``, and hand out what is said of it.
 
     Its order says, and a line to it when that changes, what each of those ``waiting`` may have of
@@ -83,7 +94,8 @@ def lines_of(
         said = process.stdin
 
         def say(line: Any) -> None:
-            with contextlib.suppress(BrokenPipeError):  # it has ended; its lines tell how
+            # It has ended, and its lines tell how; or it was told to.
+            with contextlib.suppress(BrokenPipeError, ValueError):
                 said.write(json.dumps(line).encode() + b"\n")
                 said.flush()
 
@@ -108,7 +120,7 @@ def lines_of(
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
         try:
-            yield _lines(process.stdout)
+            yield Lines(process.stdout, say)
         finally:
             over.set()
             watcher.join()
@@ -123,8 +135,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait(_TIDY)
     except subprocess.TimeoutExpired:
         process.kill()
-
-
-def _lines(stream: IO[bytes]) -> Iterator[Line]:
-    for line in stream:
-        yield json.loads(line)

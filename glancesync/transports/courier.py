@@ -62,6 +62,7 @@ class Delivery:
         self.path, self.final = source.path, target.path
         parent, _, last = self.final.rpartition("/")
         self.partial = f"{parent}/.{last}.partial"
+        self.mark = f"{parent}/.{last}.glance-sync"
         self.at = 0
         self._moved_at = time.monotonic()
         self._told: tuple[float, int] = (0.0, -1)
@@ -149,7 +150,23 @@ class Delivery:
     def remove(self, state: str) -> dict[str, Any]:
         """Take back what was put there, if it is still that."""
         self.target.connect()
-        return {"removed": self.target.ask(scripts.REMOVE, self.final, state) == ["removed"]}
+        answer = self.target.ask(scripts.REMOVE, self.final, state, self.mark)
+        return {"removed": answer == ["removed"]}
+
+    def settle(self) -> None:
+        """Glance has the file: from now on it is Glance's."""
+        self.target.ask(scripts.SETTLE, self.final, self.mark)
+
+    def tidy(self) -> dict[str, Any]:
+        """Remove what earlier orders have left.
+
+        :raises Trouble: somebody works on it
+        """
+        self.target.connect()
+        answer = self.target.ask(scripts.TIDY, self.final, self.partial, self.mark)
+        if answer != ["tidied"]:
+            raise Trouble("target", f"{self.target.name}: {_TARGET['busy']}: {self.partial!r}")
+        return {}
 
     def _look(self) -> tuple[bool, str]:
         """Whether the source has holes, and its state."""
@@ -404,7 +421,7 @@ class Delivery:
 
     def _commit(self) -> str:
         """Give the file its name; its state."""
-        job = self.target.start(scripts.COMMIT, self.partial, self.final, str(self.size))
+        job = self.target.start(scripts.COMMIT, self.partial, self.final, str(self.size), self.mark)
         try:
             answer = job.answer(max(self.stall, self.patience)) or ["silent"]
         except TimeoutError:
@@ -458,11 +475,18 @@ def _told() -> Iterator[Any]:
 
 
 def _obey(
-    told: Iterator[Any], delivery: Delivery, folder: pathlib.Path, ended: threading.Event
+    told: Iterator[Any],
+    delivery: Delivery,
+    folder: pathlib.Path,
+    ended: threading.Event,
+    settled: threading.Event,
 ) -> None:
     for line in told:
         if line == delivery.name:
             break
+        if "settled" in line:
+            settled.set()
+            return
         delivery.limit(line["rates"].get(delivery.name))
     if not ended.is_set():
         delivery.close()
@@ -470,24 +494,40 @@ def _obey(
         os._exit(3)
 
 
+def _carry_out(delivery: Delivery, order: dict[str, Any]) -> dict[str, Any]:
+    """What to say in the end."""
+    try:
+        if order["tidy"]:
+            return delivery.tidy()
+        return delivery.remove(order["remove"]) if order["remove"] else delivery.run()
+    except Trouble as trouble:
+        return {"side": trouble.side, "message": str(trouble)}
+    except Exception as error:
+        return {"side": "target", "message": f"{type(error).__name__}: {error}"}
+
+
 def main() -> int:
-    """Read the order, carry it out, say how it went; 0 when that was said."""
+    """Read the order, carry it out, say how it went; 0 when that was said.
+
+    If there is a file then, wait until it is settled, or standard input ends.
+    """
     told = _told()
     order = next(told)
-    ended = threading.Event()
+    ended, settled = threading.Event(), threading.Event()
     folder = pathlib.Path(order["folder"])
     delivery = Delivery(order, folder)
-    threading.Thread(target=_obey, args=(told, delivery, folder, ended), daemon=True).start()
-    try:
-        line = delivery.remove(order["remove"]) if order["remove"] else delivery.run()
-    except Trouble as trouble:
-        line = {"side": trouble.side, "message": str(trouble)}
-    except Exception as error:
-        line = {"side": "target", "message": f"{type(error).__name__}: {error}"}
-    finally:
-        ended.set()
-        delivery.close()
-    say(target=delivery.name, ok="side" not in line, **line)
+    obey = (told, delivery, folder, ended, settled)
+    threading.Thread(target=_obey, args=obey, daemon=True).start()
+    line = _carry_out(delivery, order)
+    if "made" in line:
+        say(target=delivery.name, ok=True, **line)
+        settled.wait()
+        with contextlib.suppress(Trouble):
+            delivery.settle()
+    ended.set()
+    delivery.close()
+    if "made" not in line:
+        say(target=delivery.name, ok="side" not in line, **line)
     return 0
 
 

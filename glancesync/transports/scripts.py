@@ -43,12 +43,24 @@ main() {
 }
 """
 
+# What tells a file from any other, as :mod:`.berth` writes it into the mark beside a file that is
+# ours until Glance is known to have it.
+_IDENTITY = """
+identity() { stat -c '%i:%s:%.9Y' -- "$1" | tr -d .; }
+ours() {
+  [ -f "$1" ] && [ ! -L "$1" ] && [ -f "$2" ] && [ ! -L "$2" ] &&
+    [ "$(identity "$1")" = "$(cat -- "$2")" ]
+}
+"""
+
 #: final name, partial name, whether to keep -> held SIZE ROOM INODE, or why not
 #:
 #: The partial file is locked until the shell ends, by whatever end of ours; then it is removed,
 #: unless it is to be kept and holds something. What was left in the directory by images nobody
-#: asked for in the last days goes too.
-HOLD = """
+#: asked for in the last days goes too, but for marks of files that are still ours.
+HOLD = (
+    _IDENTITY
+    + """
 main() {
   d=${1%/*}
   [ -d "$d/" ] || { say nodirectory; return; }
@@ -62,6 +74,11 @@ main() {
   u='[0-9a-f][0-9a-f][0-9a-f][0-9a-f]'
   find "$d/" -maxdepth 1 -type f -name ".$u$u-$u-$u-$u-$u$u$u.partial" -mtime +2 \\
     ! -name "${2##*/}" -exec flock -n {} rm -f -- {} \\; 2>/dev/null
+  find "$d/" -maxdepth 1 -type f -name ".$u$u-$u-$u-$u-$u$u$u.glance-sync" -mtime +2 |
+    while IFS= read -r m; do
+      f=${m##*/.}; f=$d/${f%.glance-sync}
+      flock -n "$m" true && ! ours "$f" "$m" && rm -f -- "$m"
+    done
   umask 077
   for try in 1 2 3 4 5; do
     if [ -L "$2" ]; then say symlink; return; fi
@@ -83,6 +100,7 @@ main() {
   say busy
 }
 """
+)
 
 _HASHER = """
 hasher() {
@@ -157,18 +175,24 @@ DIG = """
 main() { fallocate --dig-holes -- "$1" 2>/dev/null; say sparse; }
 """
 
-#: partial name, final name, size -> done STATE, or why not
+#: partial name, final name, size, mark -> done STATE, or why not
 #:
-#: Never over another file: it is a hard link until the partial name goes.
-COMMIT = """
+#: Never over another file: it is a hard link until the partial name goes. The mark is on disk
+#: before that: whoever is killed from then on leaves a file that is known to be ours.
+COMMIT = (
+    _IDENTITY
+    + """
 main() {
   d=${2%/*}
   [ "$(stat -c %s -- "$1")" = "$3" ] || { say changed; return; }
   chmod 0640 -- "$1"
   chown --reference="$d/" -- "$1" 2>/dev/null || chgrp --reference="$d/" -- "$1" 2>/dev/null
   why=$(sync -- "$1" 2>&1) || { say nosync "$(because)"; return; }
+  rm -f -- "$4"
+  why=$( (set -C; identity "$1" >"$4" && sync -- "$4") 2>&1) || { say nosync "$(because)"; return; }
   why=$(ln -T -- "$1" "$2" 2>&1)
   if [ -L "$2" ] || [ ! "$1" -ef "$2" ]; then
+    rm -f -- "$4"
     say exists "$(because)"; return
   fi
   rm -f -- "$1"
@@ -176,12 +200,41 @@ main() {
   say done "$(stat -c %d:%i:%.9Y -- "$2")"
 }
 """
+)
 
-#: final name, state -> removed, or other
+#: final name, mark -> settled
+#:
+#: Glance has the file.
+SETTLE = (
+    _IDENTITY
+    + """
+main() {
+  ours "$1" "$2" && rm -f -- "$2"
+  say settled
+}
+"""
+)
+
+#: final name, partial name, mark -> tidied, or busy
+TIDY = (
+    _IDENTITY
+    + """
+main() {
+  if [ -f "$2" ] && [ ! -L "$2" ]; then
+    command -v flock >/dev/null && flock -n "$2" rm -f -- "$2" "$2.link" || { say busy; return; }
+  fi
+  if ours "$1" "$3"; then rm -f -- "$1"; fi
+  if [ -f "$3" ] && [ ! -L "$3" ]; then rm -f -- "$3"; fi
+  say tidied
+}
+"""
+)
+
+#: final name, state, mark -> removed, or other
 REMOVE = """
 main() {
   if [ "$(stat -c %d:%i:%.9Y -- "$1" 2>/dev/null)" = "$2" ]; then
-    rm -f -- "$1"; say removed
+    rm -f -- "$1" "$3"; say removed
   else say other; fi
 }
 """

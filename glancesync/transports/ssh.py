@@ -2,10 +2,12 @@
 
 The landed file is registered with the target's Glance. If that says no, the file is taken away
 again. After any other error Glance may have it in use: the next try finds it there, and right.
+Until Glance has it, a mark beside it says that it is ours, as :mod:`.berth` has it.
 """
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -26,6 +28,7 @@ class _Ssh:
         direct=True,
         reads=frozenset({Filesystem.name}),
         writes=frozenset({Filesystem.name}),
+        tidies=True,
     )
 
     def __init__(self, settings: TransferSettings) -> None:
@@ -40,39 +43,63 @@ class _Ssh:
         """See ``interfaces.Transport``."""
         for target in targets:
             try:
-                landed = self._deliver(source, target)
-                if landed is None:
-                    continue
-                self._register(source, target, landed)
+                if self._deliver(source, target):
+                    settle(target, None)
             except RegionError as error:
                 settle(target, error)
-            else:
-                settle(target, None)
 
-    def _deliver(self, source: Source, target: Target) -> dict[str, Any] | None:
-        """What the courier says in the end, if it was not told to stop.
+    def tidy(self, target: Target) -> None:
+        """See ``interfaces.Leaver``."""
+        assert target.place is not None  # noqa: S101 - by our capabilities
+        order = {
+            **self._about(target),
+            "source": {"path": target.place.path},
+            "size": 0,
+            "hash_algo": "",
+            "hash_value": "",
+            "straight": False,
+            "tidy": True,
+        }
+        line, _ = self._send(order, target, {})
+        if line is None or not line["ok"]:
+            said = line["message"] if line else "the host was not asked"
+            raise WayBlocked(target.region, f"something may be left over: {said}")
 
-        :raises RegionError: the file did not get there
+    def _deliver(self, source: Source, target: Target) -> bool:
+        """Whether the file is there, and registered; not if it was told to stop.
+
+        :raises RegionError: it is not
         """
         order = self._order(source, target)
-        line, landing = self._send(order, target, {target.region: target})
+        waiting = {target.region: target}
+        line, landing = self._send(
+            order, target, waiting, functools.partial(self._register, source)
+        )
         if line is None and not target.cancelled():
             raise Transient(target.region, "the copying was broken off")
         if line is None:
             if landing:  # it may have got its name just before
                 self._send({**order, "remove": landing}, target, {})
-            return None
+            return False
         if line["ok"]:
-            return line
+            return True
         message, home = line["message"], source.service.region
         if line["side"] == "corrupt":
             raise Corrupt(home, f"image {source.image.id}: {message}")
         raise WayBlocked(home if line["side"] == "source" else target.region, message)
 
     def _send(
-        self, order: dict[str, Any], target: Target, waiting: Mapping[str, Target]
+        self,
+        order: dict[str, Any],
+        target: Target,
+        waiting: Mapping[str, Target],
+        landed: Callable[[Target, dict[str, Any]], None] = lambda target, line: None,
     ) -> tuple[dict[str, Any] | None, str]:
-        """The last line of a courier, and the state of the file it was about to give its name."""
+        """The last line of a courier, and the state of the file it was about to give its name.
+
+        :param landed: is called when the courier has brought a file, and waits to hear that it is
+            Glance's
+        """
         landing = ""
         with (
             tempfile.TemporaryDirectory(
@@ -86,6 +113,9 @@ class _Ssh:
                 elif "landing" in line:
                     landing = line["landing"]
                 else:
+                    if "made" in line:
+                        landed(target, line)
+                        lines.say({"settled": True})
                     return line, landing
         return None, landing
 
@@ -118,16 +148,24 @@ class _Ssh:
         image = source.image
         algorithm, expected = image.digest or ("", "")
         return {
-            "name": target.region,
-            "way": self.name,
+            **self._about(target),
             "source": _end(source.place),
-            "target": _end(target.place),
             "size": image.size or 0,
             "hash_algo": algorithm,
             "hash_value": expected,
+            "straight": source.relayed,
+            "tidy": False,
+        }
+
+    def _about(self, target: Target) -> dict[str, Any]:
+        """What every order says."""
+        assert target.place is not None  # noqa: S101 - see _order
+        return {
+            "name": target.region,
+            "way": self.name,
+            "target": _end(target.place),
             "stall": self._settings.stall,
             "timeout": self._settings.copy,
-            "straight": source.relayed,
             "remove": "",
         }
 

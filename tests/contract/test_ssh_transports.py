@@ -2,22 +2,37 @@
 """``interfaces.Transport`` as ``scp`` and ``rsync`` keep it, over real sshds, both ways."""
 
 import dataclasses
+import fcntl
 import hashlib
 import os
 import stat
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from glancesync.errors import Corrupt, Refused, Transient, WayBlocked, from_status
-from glancesync.schemes import Filesystem
-from tests.deliveries import IMAGE, MIB, Delivery, Registry, data, image, left
+from glancesync.interfaces import ImageService, Target
+from glancesync.schemes import Filesystem, Location, Place
+from glancesync.transports.berth import Berth
+from tests.deliveries import (
+    IMAGE,
+    MIB,
+    SETTINGS,
+    WAYS,
+    Delivery,
+    Registry,
+    data,
+    image,
+    left,
+)
 from tests.functional.wait import until
 from tests.sshd import Account, Host, Hosts, Wire, lets_itself_in
 
 HERE = Filesystem()
 CONTENT = data(5 * MIB + 3)
 PARTIAL = f".{IMAGE}.partial"
+MARK = f".{IMAGE}.glance-sync"
 
 #: What is hard to quote, in one name each.
 NAMES = [
@@ -335,8 +350,17 @@ def test_a_left_over_of_days_ago_goes(
         one.write_bytes(b"left")
     for one in (old, foreign):
         os.utime(one, (0, 0))
+    marks = [folders[1] / f".{n * 8}-2222-3333-4444-555555555555.glance-sync" for n in "5670"]
+    ours = folders[1] / "00000000-2222-3333-4444-555555555555"
+    ours.write_bytes(b"of nobody else")
+    about = ours.stat()
+    for mark in marks:
+        mark.write_text(f"{about.st_ino}:{about.st_size}:{about.st_mtime_ns}\n")
+    for mark in marks[1:]:
+        os.utime(mark, (0, 0))
     assert deliver(way, ends("to a host", two_hosts), folders).over() is None
-    assert left(folders[1]) == {IMAGE, young.name, foreign.name}
+    kept = {IMAGE, young.name, foreign.name, ours.name, marks[0].name, marks[3].name}
+    assert left(folders[1]) == kept
 
 
 # -- the bytes ------------------------------------------------------------------------------------
@@ -439,13 +463,14 @@ def test_what_glance_may_have_in_use_stays(
     registry.error = from_status("R1", "?", status)
     move = deliver("scp", ends("to a host", two_hosts), folders, registry=registry)
     assert move.over() is registry.error
-    assert left(folders[1]) == {IMAGE}
+    assert left(folders[1]) == {IMAGE, MARK}
     inode = (folders[1] / IMAGE).stat().st_ino
     registry.error = Refused("R1", "no")
     deliver("scp", ends("to a host", two_hosts), folders, registry=registry).over()
-    assert left(folders[1]) == {IMAGE}, "it is not of this order"
+    assert left(folders[1]) == {IMAGE, MARK}, "it is not of this order"
     assert deliver("scp", ends("to a host", two_hosts), folders).over() is None
     assert (folders[1] / IMAGE).stat().st_ino == inode, "nothing was copied again"
+    assert left(folders[1]) == {IMAGE}
 
 
 def test_what_can_not_be_taken_back_is_told_of(hosts: Hosts, folders: tuple[Path, Path]) -> None:
@@ -472,12 +497,102 @@ def test_what_is_cancelled_at_the_last_moment_goes_again(
     sync.write_text('#!/bin/sh\ncase "$2" in */) sleep 4;; esac\nexec /usr/bin/sync "$@"\n')
     sync.chmod(0o755)
     move = deliver("scp", (HERE, host.scheme()), folders)
-    until(lambda: left(folders[1]) == {IMAGE}, 30, "the file with its name")
+    until(lambda: left(folders[1]) == {IMAGE, MARK}, 30, "the file with its name")
     move.cancelled.set()
     move.until_over()
     assert {type(error) for error in move.settled} <= {Transient}
     assert not move.registry.registered
     assert left(folders[1]) == set()
+
+
+def test_a_mark_is_there_until_glance_has_the_file(
+    way: str, two_hosts: tuple[Host, Host], folders: tuple[Path, Path]
+) -> None:
+    class Looking(Registry):
+        def register(self, *arguments: object) -> None:
+            seen.append((left(folders[1]), Berth(str(self.path)).is_ours()))
+
+    seen: list[tuple[set[str], bool]] = []
+    move = deliver(way, ends("to a host", two_hosts), folders, registry=Looking("R1"))
+    assert move.over() is None
+    assert seen == [({IMAGE, MARK}, True)], "as transport filesystem has it, too"
+    assert left(folders[1]) == {IMAGE}
+
+
+def tidied(way: str, scheme: Filesystem, folders: tuple[Path, Path]) -> None:
+    place = Place(scheme, Location("", ""), str(folders[1] / IMAGE))
+    region = cast(ImageService, Registry("R1"))
+    target = Target("R1", IMAGE, region, lambda _: None, lambda: False, place)
+    WAYS[way](SETTINGS).tidy(target)
+
+
+@pytest.mark.parametrize("where", ["there", "here"])
+def test_what_was_left_is_tidied_up(
+    way: str, where: str, two_hosts: tuple[Host, Host], folders: tuple[Path, Path]
+) -> None:
+    scheme = two_hosts[1].scheme() if where == "there" else HERE
+    registry = Registry("R1")
+    registry.error = Transient("R1", "no answer")
+    deliver(way, (HERE, two_hosts[1].scheme()), folders, registry=registry).over()
+    assert left(folders[1]) == {IMAGE, MARK}
+    (folders[1] / PARTIAL).write_bytes(b"half of it")
+    for _ in range(2):
+        tidied(way, scheme, folders)
+        assert left(folders[1]) == set()
+
+
+@pytest.mark.parametrize("mark", [None, "", "1:2:3\n"], ids=["none", "empty", "of another"])
+def test_what_is_not_of_us_is_not_tidied_up(
+    mark: str | None, two_hosts: tuple[Host, Host], folders: tuple[Path, Path]
+) -> None:
+    """P4."""
+    (folders[1] / IMAGE).write_bytes(CONTENT)
+    if mark is not None:
+        (folders[1] / MARK).write_text(mark)
+    tidied("scp", two_hosts[1].scheme(), folders)
+    assert left(folders[1]) == {IMAGE}
+
+
+def test_what_was_changed_since_is_not_tidied_up(
+    two_hosts: tuple[Host, Host], folders: tuple[Path, Path]
+) -> None:
+    registry = Registry("R1")
+    registry.error = Transient("R1", "no answer")
+    deliver("scp", ends("to a host", two_hosts), folders, registry=registry).over()
+    (folders[1] / IMAGE).write_bytes(b"another's")
+    tidied("scp", two_hosts[1].scheme(), folders)
+    assert left(folders[1]) == {IMAGE}
+
+
+def test_links_are_not_followed(two_hosts: tuple[Host, Host], folders: tuple[Path, Path]) -> None:
+    """As somebody who may write to the directory could lay them."""
+    for name in (MARK, PARTIAL):
+        victim = folders[0] / f"victim of {name}"
+        victim.write_bytes(b"")
+        (folders[1] / name).symlink_to(victim)
+    tidied("scp", two_hosts[1].scheme(), folders)
+    assert left(folders[1]) == {MARK, PARTIAL}
+    (folders[1] / PARTIAL).unlink()
+    assert deliver("scp", ends("to a host", two_hosts), folders).over() is None
+    assert left(folders[1]) == {IMAGE}
+    assert (folders[0] / f"victim of {MARK}").read_bytes() == b""
+
+
+def test_what_somebody_works_on_is_not_tidied_up(
+    two_hosts: tuple[Host, Host], folders: tuple[Path, Path]
+) -> None:
+    with (folders[1] / PARTIAL).open("wb") as partial:
+        fcntl.flock(partial, fcntl.LOCK_EX)
+        with pytest.raises(WayBlocked, match="somebody else is copying this image"):
+            tidied("scp", two_hosts[1].scheme(), folders)
+    assert left(folders[1]) == {PARTIAL}
+
+
+def test_what_can_not_be_tidied_up_is_told(hosts: Hosts, folders: tuple[Path, Path]) -> None:
+    host = hosts.start()
+    host.stop()
+    with pytest.raises(WayBlocked, match=r"something may be left over: .* can't be reached"):
+        tidied("scp", host.scheme(), folders)
 
 
 def test_what_was_there_before_stays_whatever_glance_says(
