@@ -310,16 +310,19 @@ def offer(order: Order, target: Target, chunk: bytes, before: Any, attached: lis
     :param before: the hash of all that comes before the chunk
     """
     while not target.over:
+        if target.delayed > order.patience and target.queue.full():
+            target.digest = before.copy() if before is not None else None
+            target.loose.set()
+            return False
+        began = time.monotonic()
         try:
             target.queue.put(chunk, timeout=0.05)
+            done = True
         except queue.Full:
-            others = [other for other in attached if other is not target and not other.over]
-            target.delayed += 0.05 if any(other.starving for other in others) else 0.0
-            if target.delayed > order.patience:
-                target.digest = before.copy() if before is not None else None
-                target.loose.set()
-                return False
-        else:
+            done = False
+        if any(other.starving for other in attached if other is not target and not other.over):
+            target.delayed += time.monotonic() - began
+        if done:
             return True
     return False
 

@@ -4,6 +4,8 @@
 They are real servers on real sockets; what they hold and what went through them is public.
 """
 
+import concurrent.futures
+import ctypes
 import hashlib
 import http.server
 import re
@@ -25,14 +27,30 @@ class _Server(http.server.ThreadingHTTPServer):
         """A peer that went away is part of the tests."""
 
 
+def _enter(netns: str) -> None:
+    """Have this thread be in a network namespace (setns(2))."""
+    with open(f"/run/netns/{netns}", "rb") as namespace:
+        if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), 0) != 0:
+            raise OSError(ctypes.get_errno(), f"can't enter {netns}")
+
+
 class BareGlance:
     """One region's end of a transfer.
 
     :param serves: what a GET answers with
     :param size: what a GET says in Content-Length; the length of ``serves`` unless told
+    :param address: where it listens; ``netns``: the network namespace that is in, by its name
     """
 
-    def __init__(self, region: str, serves: bytes = b"", *, size: int | None = None) -> None:
+    def __init__(
+        self,
+        region: str,
+        serves: bytes = b"",
+        *,
+        size: int | None = None,
+        address: str = "127.0.0.1",
+        netns: str = "",
+    ) -> None:
         self.region = region
         self.token = f"secret-token-of-{region}"
         self.serves = serves
@@ -58,7 +76,10 @@ class BareGlance:
         self.digest = hashlib.sha512()
         self.complete = False
         self.file_error: RegionError | None = None
-        self._server = _Server(("127.0.0.1", 0), self._handler())
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:  # sockets stay where they are made
+            if netns:
+                pool.submit(_enter, netns).result()
+            self._server = pool.submit(_Server, (address, 0), self._handler()).result()
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
         )
@@ -67,10 +88,9 @@ class BareGlance:
     def file(self, image_id: str) -> Endpoint:
         if self.file_error is not None:
             raise self.file_error
-        port = self._server.server_address[1]
-        return Endpoint(
-            self.region, f"http://127.0.0.1:{port}/v2/images/{image_id}/file", self.token
-        )
+        host, port = self._server.server_address[:2]
+        url = f"http://{host!s}:{port}/v2/images/{image_id}/file"
+        return Endpoint(self.region, url, self.token)
 
     def close(self) -> None:
         self.go_on.set()

@@ -17,7 +17,7 @@ from glancesync.transports.upload import Upload
 from tests.contract.bare_glance import BareGlance
 from tests.deliveries import IMAGE, MIB, Delivery, data, image, left
 from tests.functional.wait import until
-from tests.sshd import Host, Wire
+from tests.sshd import Host, Islands, Wire
 
 HERE = Filesystem()
 CONTENT = data(12 * MIB, seed=4)
@@ -179,7 +179,7 @@ class Transfer:
             Target(one.region, IMAGE, cast(ImageService, one), lambda done: None, lambda: False)
             for one in regions
         ]
-        source = Source(image(CONTENT), cast(ImageService, home))
+        source = Source(image(home.serves), cast(ImageService, home))
         Upload(TransferSettings(chunk=256 * 1024, window=4, patience=0.3, stall=3)).move(
             source, targets, settle
         )
@@ -228,3 +228,22 @@ def test_an_upload_that_is_cut_begins_anew(glances: list[BareGlance], wires: lis
     distant.received.clear()
     assert Transfer(home, behind).over() == {"far": None}
     assert distant.received == CONTENT
+
+
+def test_an_upload_over_a_link_of_100_mbit(glances: list[BareGlance], islands: Islands) -> None:
+    """A real one, to a network namespace; it keeps nobody else waiting (P8)."""
+    islands.limit("100mbit")
+    west = BareGlance("far", address=islands.address[islands.west], netns=islands.west)
+    glances.append(west)
+    home, near, *_ = glances
+    home.serves = CONTENT * 4
+    home.size = len(home.serves)
+    needed = home.size * 8 / 100e6  # seconds
+    began = time.monotonic()
+    move = Transfer(home, near, west)
+    until(lambda: "near" in move.settled, 30, "the word about the near one")
+    assert time.monotonic() - began < 0.8 * needed
+    assert move.over() == {"near": None, "far": None}
+    assert 0.9 < (time.monotonic() - began) / needed < 4
+    assert west.received == near.received == home.serves
+    assert home.size < islands.carried(islands.west) < 1.2 * home.size
