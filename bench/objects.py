@@ -2,7 +2,9 @@
 """Into object stores: what the transport ``objects`` costs beside the stores' own clients."""
 
 import contextlib
+import dataclasses
 import functools
+import hashlib
 import os
 import subprocess
 import sys
@@ -26,13 +28,14 @@ from glancesync.interfaces import Endpoint, ImageService, Source
 from glancesync.model import Image
 from glancesync.schemes import S3, Location, Place, Scheme, Secret, Swift
 from glancesync.transports.objects import Objects
+from glancesync.transports.servercopy import ServerCopy
 from glancesync.transports.settings import TransferSettings
 from tests.databases import scratch
 
 RUNS = 3
-CONTAINER, BUCKET = "glance-images", "glance-bucket"
+CONTAINER, BUCKET, COPIES = "glance-images", "glance-bucket", "glance-copies"
 REGION = "us-east-1"
-SENT, CLIENT, COPIED = "objects", "its own client", "copy inside"
+SENT, CLIENT, COPIED, INSIDE = "objects", "its own client", "copy inside", "servercopy"
 _UPLOAD = """
 import sys, boto3
 from boto3.s3.transfer import TransferConfig
@@ -63,6 +66,7 @@ def run(quick: bool) -> Report:
                     }
                     if size == whole and isinstance(into, IntoSwift):
                         ways[COPIED] = functools.partial(_copied, into, file)
+                        ways[INSIDE] = functools.partial(_inside, source, into, file)
                     turns.take(number, f"{size} MiB into {into.name}", ways)
     return Report(
         name="objects",
@@ -115,7 +119,8 @@ class IntoSwift:
             "OS_PROJECT_DOMAIN_ID": login["project_domain_id"],
         }
         self._connection = swiftclient.Connection(session=cloud.session("glance"))
-        self._connection.put_container(CONTAINER)
+        for container in (CONTAINER, COPIES):
+            self._connection.put_container(container)
         self.scheme: Scheme = Swift(
             auth_address=login["auth_url"],
             user=f"{login['project_name']}:{login['username']}",
@@ -132,9 +137,9 @@ class IntoSwift:
         """Let it make a second object of one."""
         self._connection.copy_object(CONTAINER, name, f"/{CONTAINER}/{name}-copy")
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, container: str = CONTAINER) -> None:
         """Delete an object."""
-        self._connection.delete_object(CONTAINER, name)
+        self._connection.delete_object(container, name)
 
 
 class IntoS3:
@@ -204,6 +209,22 @@ def _put(into: IntoSwift | IntoS3, file: Path) -> float:
     into.put(file)
     took = time.perf_counter() - began
     into.remove(file.name)
+    return took
+
+
+def _inside(source: Source, into: IntoSwift, file: Path) -> float:
+    """From one container to another by the transport that has Swift copy."""
+    into.put(file)
+    place = Place(into.scheme, Location(f"swift+http://k/v3/{CONTAINER}/{file.name}", ""))
+    with file.open("rb") as content:
+        checksum = hashlib.file_digest(content, "md5").hexdigest()  # as every Glance has one
+    image = dataclasses.replace(source.image, checksum=checksum)
+    inside = dataclasses.replace(source, image=image, place=place)
+    there = dataclasses.replace(into.scheme, container=COPIES)  # type: ignore[call-arg]
+    transport = direct.Direct(ServerCopy(TransferSettings()))
+    took = transport.move(inside, [Place(there, Location("", ""))])
+    into.remove(file.name)
+    into.remove(file.name, COPIES)
     return took
 
 

@@ -86,4 +86,8 @@ def _apart(needs: Capabilities, one: Place | None, other: Place | None) -> str |
         identity = one.scheme.identity
         if not identity or identity != other.scheme.identity:
             return "the two stores are not known to be one and the same"
+    if needs.same_service and one is not None and other is not None:
+        service = one.scheme.service
+        if not service or service != other.scheme.service:
+            return "the two stores are not known to be of one and the same service"
     return None

@@ -399,6 +399,7 @@ class Capabilities:
     writes: frozenset[str] = frozenset()
     here: bool = False  # what it reads and writes must be directories of this host
     same_store: bool = False  # both ends must be one and the same store
+    same_service: bool = False  # both ends must be stores of one and the same service
     tidies: bool = False  # it is a :class:`Leaver`, too
     direct: bool = False  # the bytes can go straight from end to end, not by way of this host
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import urllib.parse
 from typing import ClassVar
 
 #: The ``host`` of what is a directory on the hosts glance-sync runs on, or mounted there.
@@ -60,6 +61,11 @@ class Scheme:
     @property
     def identity(self) -> tuple[str, ...]:
         """Equal for two schemes that reach one and the same store; () if that can't be told."""
+        return ()
+
+    @property
+    def service(self) -> tuple[str, ...]:
+        """Equal for two stores of one service, which can copy between them; () if it can't."""
         return ()
 
 
@@ -138,6 +144,11 @@ class Swift(Scheme):
             account,
             self.container,
         )
+
+    @property
+    def service(self) -> tuple[str, ...]:
+        where = urllib.parse.urlsplit(self.endpoint)
+        return (self.name, self.auth_address, self.region_name, where.scheme, where.netloc)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,11 +8,12 @@ OPTIONS = [
     cfg.ListOpt(
         "transports",
         mutable=True,
-        default=["shared", "filesystem", "rbd", "rsync", "scp", "objects", "upload"],
+        default=["shared", "filesystem", "rbd", "servercopy", "rsync", "scp", "objects", "upload"],
         help="Ways to move bytes, best first; for each image and region the first that fits is "
         "taken. 'shared' has both regions read from one web server; 'filesystem' copies files from "
         "store to store on this host, 'rsync' and 'scp' from host to host; 'rbd' copies between "
-        "Ceph pools, 'objects' writes to Ceph, Swift and S3; 'upload' reads the home image once "
+        "Ceph pools, 'servercopy' has a Swift copy within itself, 'objects' writes to Ceph, Swift "
+        "and S3; 'upload' reads the home image once "
         "and writes it to all regions that need it; 'pull' has the region's Glance import it "
         "(glance-download).",
     ),

@@ -49,17 +49,18 @@ class Objects:
                 algorithm=algorithm,
                 expected=value,
             )
-            order["targets"] = {target.region: _end(target.place, target.image_id)}
+            order["targets"] = {target.region: end(target.place, target.image_id)}
             land(objects_mover.__file__, order, source, target, settle)
 
     def tidy(self, target: Target) -> None:
         """See ``interfaces.Leaver``."""
         assert target.place is not None  # noqa: S101 - by our capabilities
-        end = _end(target.place, target.image_id)
-        tidy(objects_mover.__file__, end, target, self._settings.stall)
+        what = end(target.place, target.image_id)
+        tidy(objects_mover.__file__, what, target, self._settings.stall)
 
 
-def _end(place: Place, image_id: str) -> dict[str, Any]:
+def end(place: Place, image_id: str) -> dict[str, Any]:
+    """The end of an order that is, or is to become, an object of that name."""
     scheme = place.scheme
     if isinstance(scheme, Swift):
         options = {

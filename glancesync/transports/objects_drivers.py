@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import abc
 import concurrent.futures
+import re
 import sys
 import threading
 import types
+import urllib.parse
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 # Libraries that find it take it for what runs this process, and wait for it in vain.
 sys.modules.setdefault("eventlet", None)  # type: ignore[arg-type]
@@ -22,10 +24,11 @@ from glance_store import backend  # noqa: E402
 from glance_store import location as locations  # noqa: E402
 from oslo_config import cfg  # noqa: E402
 
-from glancesync.transports.rbd_mover import Failed  # noqa: E402
+from glancesync.transports.rbd_mover import PIECE, Failed, words  # noqa: E402
 
 MARK = ".glance-sync"  # after an object's name
 _GROUP = "glance_store"
+_SEGMENT = re.compile("-[0-9]{5}")
 
 
 class Chunks:
@@ -110,6 +113,15 @@ class Store(abc.ABC):
         """Set the mark, or take it away."""
 
 
+class Part(NamedTuple):
+    """An object that holds an image, or a part of one; ``md5`` as Swift tells it."""
+
+    container: str
+    name: str
+    size: int
+    md5: str
+
+
 class Swift(Store):
     """A container of Swift."""
 
@@ -143,6 +155,109 @@ class Swift(Store):
             self._asked("delete_object", self.name + MARK)
         else:
             self._asked("put_object", self.name + MARK, what.encode())
+
+    def remove(self, url: str) -> None:
+        """As any; and segments of an object that somebody killed did not come to make."""
+        super().remove(url)
+        where = self._location
+        asked = self._driver.get_connection(where)
+        try:
+            listed = asked.get_container(where.container, prefix=f"{self.name}-", full_listing=True)
+        except self._error as error:
+            if error.http_status == 404:
+                return
+            raise
+        for one in listed[1]:
+            if _SEGMENT.fullmatch(one["name"].removeprefix(self.name)):
+                self._asked("delete_object", one["name"])
+
+    def parts(self, size: int) -> tuple[list[Part], bool]:
+        """The objects that hold the bytes, in order; whether it is one in segments.
+
+        :raises Failed: ``way``: it can't be copied; ``source``: it has not so many bytes
+        """
+        where = self._location
+        asked = self._driver.get_connection(where)
+        try:
+            about = asked.head_object(where.container, self.name)
+            manifest = about.get("x-object-manifest")
+            if manifest is None:
+                length, md5 = int(about["content-length"]), about["etag"].strip('"')
+                found = [Part(where.container, self.name, length, md5)]
+            else:
+                container, _, prefix = urllib.parse.unquote(manifest).partition("/")
+                listed = asked.get_container(container, prefix=prefix, full_listing=True)[1]
+                found = [Part(container, one["name"], one["bytes"], one["hash"]) for one in listed]
+        except self._error as error:
+            raise Failed("source", f"Swift does not give {self.name}: {words(error)}") from error
+        if about.get("x-static-large-object"):
+            raise Failed("way", f"{self.name} is a static large object")
+        total = sum(part.size for part in found)
+        if total != size:
+            raise Failed("source", f"it holds {total} bytes, not {size}")
+        return found, manifest is not None
+
+    def origin(self, other: Swift) -> dict[str, str]:
+        """What a request to copy from a container of ``other`` says of its account.
+
+        :raises Failed: ``way``: they are not of one Swift
+        """
+        (host, theirs), (ours, mine) = (
+            (url.netloc, url.path.rstrip("/").rpartition("/")[2])
+            for url in (
+                urllib.parse.urlsplit(one._driver.get_connection(one._location).get_auth()[0])
+                for one in (other, self)
+            )
+        )
+        if host != ours:
+            raise Failed("way", f"they are not of one Swift: one is at {host}, the other at {ours}")
+        return {} if theirs == mine else {"X-Copy-From-Account": theirs}
+
+    def claim(self, in_segments: bool) -> None:
+        """Make an empty object of the name, or one that its segments will fill.
+
+        :raises Failed: ``way``: there is one
+        """
+        where = self._location
+        asked = self._driver.get_connection(where)
+        self._driver._create_container_if_missing(where.container, asked)
+        headers = {"If-None-Match": "*"}
+        if in_segments:
+            headers["X-Object-Manifest"] = f"{where.container}/{self.name}-"
+        try:
+            asked.put_object(where.container, self.name, b"", headers=headers)
+        except self._error as error:
+            if error.http_status == 412:
+                raise self.not_ours() from error
+            raise
+
+    def copy(self, parts: list[Part], in_segments: bool, account: dict[str, str]) -> Iterator[Part]:
+        """Have Swift copy objects into what was claimed; each, as it is now, when that is done.
+
+        Swift compares the MD5 of what it writes with that of what it reads.
+
+        :param account: as :meth:`origin` says
+        :raises Failed: one could not be copied, or is not what it was
+        """
+        where = self._location
+        asked = self._driver.get_connection(where)
+        for number, part in enumerate(parts, 1):
+            name = f"{self.name}-{number:05}" if in_segments else self.name
+            path = urllib.parse.quote(f"/{part.container}/{part.name}")
+            headers = {"X-Copy-From": path, "X-Fresh-Metadata": "true", **account}
+            try:
+                md5 = asked.put_object(where.container, name, b"", headers=headers)
+            except self._error as error:
+                raise Failed("target", f"Swift does not copy: {words(error)}") from error
+            if md5.strip('"') != part.md5:
+                raise Failed("source", f"{part.name} changed while it was copied")
+            yield Part(where.container, name, part.size, part.md5)
+
+    def chunks(self, parts: list[Part]) -> Iterator[bytes]:
+        """The bytes of objects, one after the other."""
+        asked = self._driver.get_connection(self._location)
+        for part in parts:
+            yield from asked.get_object(part.container, part.name, resp_chunk_size=PIECE)[1]
 
     def _asked(self, method: str, *arguments: Any) -> Any:
         where = self._location

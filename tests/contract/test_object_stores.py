@@ -257,7 +257,7 @@ def test_what_comes_while_it_is_written_is_left_alone(
     """P4: as if it had come right after the look; Swift has nothing against that."""
     store, image = S3Store(object_store), shown(glance)
     store.put(image.id, b"somebody's")
-    end = objects._end(Place(store.scheme, Location("", "objects")), image.id)
+    end = objects.end(Place(store.scheme, Location("", "objects")), image.id)
     order = child.order(
         TransferSettings(),
         glance.file(image.id),

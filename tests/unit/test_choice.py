@@ -9,9 +9,10 @@ import pytest
 from glancesync.choice import End, route
 from glancesync.interfaces import Capabilities, Transport
 from glancesync.model import Image
-from glancesync.schemes import Filesystem, Http, Location, Place, Rbd, Scheme
+from glancesync.schemes import Filesystem, Http, Location, Place, Rbd, Scheme, Secret, Swift
 from glancesync.transports.filesystem import Filesystem as FilesystemTransport
 from glancesync.transports.pull import Pull
+from glancesync.transports.servercopy import ServerCopy
 from glancesync.transports.settings import TransferSettings
 from glancesync.transports.upload import Upload
 
@@ -43,6 +44,11 @@ SHARED = cast(
 HERE = place(Filesystem(datadir="/images"))
 THERE = place(Filesystem(host="far", datadir="/srv/images"))
 CEPH = place(Rbd(fsid="f", pool="images"))
+LOGIN = {"auth_address": "http://k", "user": "service:glance", "key": Secret("p")}
+SWIFT = place(Swift(**LOGIN, endpoint="http://s/v1/AUTH_1"))  # type: ignore[arg-type]
+OTHER_CONTAINER = place(Swift(**LOGIN, endpoint="http://s/v1/AUTH_2", container="c"))  # type: ignore[arg-type]
+OTHER_SWIFT = place(Swift(**LOGIN, endpoint="http://t/v1/AUTH_1"))  # type: ignore[arg-type]
+INSIDE = ServerCopy(SETTINGS)
 WEB, OTHER_WEB = place(Http(netloc="web")), place(Http(netloc="other"))
 
 
@@ -95,6 +101,13 @@ def end(name: str, *places: Place, methods: tuple[str, ...] = (), **more: str) -
             end("home", WEB),
             end("two", OTHER_WEB),
             "the two stores are not known to be one and the same",
+        ),
+        (INSIDE, end("home", SWIFT), end("two", OTHER_CONTAINER), None),
+        (
+            INSIDE,
+            end("home", SWIFT),
+            end("two", OTHER_SWIFT),
+            "the two stores are not known to be of one and the same service",
         ),
         (
             SHARED,
