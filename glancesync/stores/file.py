@@ -17,28 +17,25 @@ rule, and never quotes a value.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import posixpath
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
 
+from glancesync.documents.complaints import check
+from glancesync.documents.document import Document, Path, parse
+from glancesync.documents.files import read
 from glancesync.errors import ConfigurationError
 from glancesync.schemes import HERE, SCHEMES, Filesystem, Http, Scheme, Secret, rate
 from glancesync.stores import keys as key_managers
 from glancesync.stores import secrets
-from glancesync.stores.document import Document, Path, parse
-from glancesync.stores.files import read
 from glancesync.stores.keys import Keys
 from glancesync.stores.schema import SCHEMA, kinds
 
 MAX_SIZE = 1024 * 1024  # two thousand regions; PyYAML needs 2 s for half of it
 
 _VALIDATOR = Draft202012Validator(SCHEMA)
-_WORD = re.compile(r"[A-Za-z_]\w{0,39}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,49 +70,13 @@ def entries(path: str, keys: Keys = key_managers.none) -> tuple[Entry, ...]:
     except ValueError as error:
         raise ConfigurationError("the file", str(error), path) from None
     document = parse(path, found.data)
-    _check(document)
+    check(document, _VALIDATOR)
     reader = _Reader(document, found.public, keys)
     made = tuple(
         reader.entry(("glances", index), one) for index, one in enumerate(document.data["glances"])
     )
     _check_regions(document, made)
     return made
-
-
-# -- what the schema says -------------------------------------------------------------------------
-
-
-def _check(document: Document) -> None:
-    """Refuse what the schema does not allow; the first such line."""
-    found = [_complaint(error) for error in _VALIDATOR.iter_errors(document.data)]
-    if found:
-        path, reason = min(found, key=lambda one: (document.line(one[0]), len(one[0])))
-        raise document.wrong(path, reason)
-
-
-def _complaint(error: ValidationError) -> tuple[Path, str]:
-    path: Path = tuple(error.absolute_path)
-    schema: Mapping[str, Any] = error.schema if isinstance(error.schema, dict) else {}
-    given: Any = error.instance
-    if error.validator == "required":
-        missing = [name for name in schema["required"] if name not in given]
-        return path, f"lacks {' and '.join(missing)}"
-    if error.validator == "additionalProperties" and "env" not in schema["properties"]:
-        name = next(name for name in given if name not in schema["properties"])
-        return (*path, name), _unknown(name, schema["properties"])
-    reason = f"must be {schema.get('description', 'something else')}"
-    if given is None:
-        reason = f"is empty; it {reason}"
-    elif isinstance(given, (bool, int, float)) and "string" in schema.get("type", ()):
-        reason += "; put it in quotes"
-    return path, reason
-
-
-def _unknown(name: str, known: Mapping[str, Any]) -> str:
-    like = difflib.get_close_matches(name, known, 1) if _WORD.fullmatch(name) else []
-    if like:
-        return f"is not known here; is it to be {like[0]}?"
-    return f"is not known here; there is {', '.join(sorted(known))}"
 
 
 # -- what it does not say -------------------------------------------------------------------------

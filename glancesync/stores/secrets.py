@@ -6,8 +6,8 @@ import os
 import re
 from collections.abc import Mapping
 
+from glancesync.documents.files import read
 from glancesync.schemes import Secret
-from glancesync.stores.files import read
 from glancesync.stores.keys import Keys
 
 _LIMIT = 64 * 1024

@@ -26,7 +26,8 @@ LAYERS: dict[str, set[str]] = {
         "sources",
         "farewell",
     },
-    "adapters": {"journal", "regions", "stores", "transports"},
+    "documents": {"documents"},
+    "adapters": {"rulefile", "journal", "regions", "stores", "transports"},
     "flows": {
         "executor",
         "home",

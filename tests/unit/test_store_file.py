@@ -14,9 +14,10 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from glancesync.documents import document
 from glancesync.errors import ConfigurationError
 from glancesync.schemes import S3, SCHEMES, Filesystem, Http, Rbd, Scheme, Secret, Swift, rate
-from glancesync.stores import document, file
+from glancesync.stores import file
 from glancesync.stores.file import entries, load
 from glancesync.stores.schema import SCHEMA, kinds
 

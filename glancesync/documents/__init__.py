@@ -1,0 +1,1 @@
+"""Files that an operator wrote: read, parsed with the line of each value, and complained about."""
