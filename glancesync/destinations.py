@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Mapping
 
-from glancesync.interfaces import Replicas
-from glancesync.model import Image, Replica
+from glancesync.interfaces import Projects, Replicas
+from glancesync.model import Actor, Image, Replica
 from glancesync.placement.places import place
-from glancesync.placement.strategies import Placement, Strategy
+from glancesync.placement.strategies import Facts, Placement, Strategy
 
 
 class Destinations:
-    """Places images."""
+    """Places images.
 
-    def __init__(self, strategy: Strategy, replicas: Replicas) -> None:
+    :param projects: only asked if the strategy goes by projects
+    """
+
+    def __init__(
+        self, strategy: Strategy, replicas: Replicas, projects: Projects = lambda project_id: None
+    ) -> None:
         self.strategy = strategy
         self._replicas = replicas
+        self._projects = projects
 
-    def of(self, image: Image, known: Mapping[str, Replica]) -> Placement:
+    def of(
+        self, image: Image, known: Mapping[str, Replica], actor: Actor | None = None
+    ) -> Placement:
         """Where one image goes.
 
         :param known: its replicas by region
+        :param actor: who changed it last, if that is not on record yet
+        :raises RegionError: Keystone does not say whose it is
         """
-        return self.each([image], {image.id: known})[image.id]
+        facts = self.facts([image])[image.id]
+        if actor is not None:
+            facts = dataclasses.replace(facts, actor=actor)
+        return place(self.strategy, image, facts, known)
 
     def each(
         self, images: Collection[Image], known: Mapping[str, Mapping[str, Replica]]
@@ -30,13 +44,30 @@ class Destinations:
         """Where each of several images goes, by its id.
 
         :param known: image -> its replicas by region
+        :raises RegionError: as :meth:`of`
         """
-        facts = self._replicas.facts(images)
+        facts = self.facts(images)
         return {
             image.id: place(self.strategy, image, facts[image.id], known[image.id])
             for image in images
         }
 
+    def facts(self, images: Collection[Image]) -> dict[str, Facts]:
+        """What the place of each goes by, by its id; but for ``held``.
+
+        :raises RegionError: as :meth:`of`
+        """
+        facts = self._replicas.facts(images)
+        if not self.strategy.by_project:
+            return facts
+        owners = {image.id: image.owner for image in images}
+        return {
+            image_id: dataclasses.replace(one, project=self._projects(owner))
+            if (owner := owners[image_id])
+            else one
+            for image_id, one in facts.items()
+        }
+
     def under(self, strategy: Strategy) -> Destinations:
         """The same under another strategy."""
-        return Destinations(strategy, self._replicas)
+        return Destinations(strategy, self._replicas, self._projects)

@@ -51,6 +51,7 @@ from glancesync.model import (
     priority_for,
 )
 from glancesync.placement.places import targets, unplaced
+from glancesync.placement.rules import of_bytes
 from glancesync.placement.strategies import OFF
 from glancesync.recording import Settings
 from glancesync.replication import Replication
@@ -195,13 +196,16 @@ class Executor:
         if not self._strategy.active:
             # That it is gone is left for an audit to find when there is a strategy again.
             return Changes(image=record if record.present else None), Done(OFF)
-        asks = self._asks(task, image, record)
+        asks, complaint = self._asks(task, image, record)
+        record = dataclasses.replace(record, last_error=_wrong(record.last_error, complaint))
         # What has gone meanwhile must not look as if it were on its way.
         regions = tuple(one.region for one in asks if not one.removed)
         notes = []
         if old is None or old.generation != record.generation:
             what = "deleted" if image is None else image.status
             notes.append(Note("home", f"generation {record.generation}: {what}"))
+        if complaint is not None and (old is None or old.last_error != complaint):
+            notes.append(Note("override", complaint))
         changes = Changes(image=record, pending=regions, notes=tuple(notes), asks=asks)
         if image is not None and image.in_flight:
             waited = task.updated_at - (task.waiting_since or task.updated_at)
@@ -213,7 +217,8 @@ class Executor:
             original = Original.of(image.id, record, self._services.home)
             wrong = self._verify_original(image, original, lost)
             note = Note("verify", wrong or f"{image.size} bytes are right", original.region)
-            changes = Changes(image=dataclasses.replace(record, last_error=wrong), notes=(note,))
+            record = dataclasses.replace(record, last_error=wrong or complaint)
+            changes = Changes(image=record, notes=(note,))
             said += f"; {'the original' if record.origin else 'home'}: {note.detail}"
         return changes, Done(said)
 
@@ -230,8 +235,13 @@ class Executor:
             LOG.error("%s: image %s: %s", home.region, image.id, look.said)
         return look.said
 
-    def _asks(self, task: Task, image: Image | None, record: ImageRecord) -> tuple[Ask, ...]:
-        """For the regions where there is something to do, or to look at if a user asked."""
+    def _asks(
+        self, task: Task, image: Image | None, record: ImageRecord
+    ) -> tuple[tuple[Ask, ...], str | None]:
+        """For the regions where there is something to do, or to look at if a user asked.
+
+        And what is wrong with what the image itself says of them.
+        """
         known = {replica.region: replica for replica in self._replicas.replicas_of(task.image_id)}
         ask = Ask(
             TaskKind.REPLICA,
@@ -246,9 +256,10 @@ class Executor:
         if image is None:
             over = {ReplicaState.DELETED} if task.priority <= Priority.USER else ENDED
             names = [name for name, one in known.items() if one.state not in over]
-            return tuple(dataclasses.replace(ask, region=name) for name in sorted(names))
-        placement = self._settings.destinations.of(image, known)
-        ask = dataclasses.replace(ask, priority=max(0, ask.priority - placement.haste))
+            return tuple(dataclasses.replace(ask, region=name) for name in sorted(names)), None
+        placement = self._settings.destinations.of(image, known, record.actor)
+        if task.priority > Priority.USER:
+            ask = dataclasses.replace(ask, priority=max(1, ask.priority - placement.haste))
         wanted = [
             dataclasses.replace(ask, region=name)
             for name in sorted(targets(image, placement, known))
@@ -261,7 +272,12 @@ class Executor:
             for name in unplaced(image, placement, known)
             if witnessed or not known[name].made
         ]
-        return (*wanted, *unwanted)
+        return (*wanted, *unwanted), placement.complaint
+
+
+def _wrong(before: str | None, complaint: str | None) -> str | None:
+    """What is wrong with a home image: with its bytes, as was found before, or what it asks for."""
+    return of_bytes(before) or complaint
 
 
 def behind(replica: Replica | None, record: ImageRecord) -> bool:

@@ -23,6 +23,7 @@ from glancesync.model import (
     Outcome,
     Plan,
     Priority,
+    Project,
     Region,
     Replica,
     ReplicaView,
@@ -45,6 +46,16 @@ class Lost(Protocol):
 
 #: Told how a region does, as soon as it is known: what went wrong, or None if it answered.
 Heard = Callable[[str, RegionError | None], None]
+
+
+class Projects(Protocol):
+    """What Keystone knows of projects."""
+
+    def __call__(self, project_id: str) -> Project | None:
+        """The project; None: there is none of that id.
+
+        :raises RegionError: Keystone does not say
+        """
 
 
 class Clock(Protocol):

@@ -54,6 +54,16 @@ class Actor:
 
 
 @dataclasses.dataclass(frozen=True)
+class Project:
+    """A project, as Keystone knows it."""
+
+    id: str
+    name: str
+    domain_id: str
+    domain_name: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Hint:
     """ "This image changed." How it changed is found out by looking."""
 
@@ -89,6 +99,7 @@ class Image:
     os_hash_algo: str | None = None
     os_hash_value: str | None = None
     failed_import: str = ""  # stores a failed import named (os_glance_failed_import)
+    created_at: float | None = dataclasses.field(default=None, compare=False)  # each Glance's own
 
     @property
     def has_data(self) -> bool:
@@ -105,9 +116,9 @@ class Image:
         ).hexdigest()
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready, without what is not synced (``failed_import``)."""
+        """JSON-ready, without what is not synced."""
         data = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        del data["failed_import"]
+        del data["failed_import"], data["created_at"]
         data["tags"] = sorted(self.tags)
         data["properties"] = dict(self.properties)
         data["members"] = dict(self.members)
@@ -163,7 +174,7 @@ class ImageRecord:
     ramdisk_id: str | None
     changed_at: float
     observed_at: float
-    last_error: str | None = None  # what is wrong with home's own bytes
+    last_error: str | None = None  # what is wrong with home's own bytes, or its sync_regions
     actor: Actor = Actor()  # who changed it last, as far as anybody said
     origin: str | None = None  # the region it is copied from; None: it is a home image
     origin_id: str | None = None  # its id there

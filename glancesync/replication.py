@@ -278,7 +278,8 @@ class Replication(Acting):
         said = ", ".join(self._done) or "nothing to do"
         notes = (Note(replica.state.value, said, self._task.region),)
         counts = self.counts
-        if self._done and self._task.priority >= Priority.AUDIT:
+        # With the haste of a rule it is a little less than that of an audit.
+        if self._done and self._task.priority > (Priority.PLAN + Priority.AUDIT) // 2:
             counts += (Count(Counter.REPAIRED, self._task.region),)
         changes = Changes(replica=replica, notes=notes, counts=counts, unused=self._unused)
         if self._task.region == self._services.home and replica.state in SETTLED:

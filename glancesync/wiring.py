@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import math
 import os
 import pathlib
 import random
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from keystoneauth1 import loading as ks_loading
 from keystoneauth1.plugin import BaseAuthPlugin
@@ -19,7 +20,7 @@ from oslo_config import cfg
 
 from glancesync.bandwidth import Timetable
 from glancesync.breaker import Breaker
-from glancesync.conf import CREDENTIALS, broken, check, store_file, strategy_name
+from glancesync.conf import CREDENTIALS, broken, check, rules_file, store_file, strategy_name
 from glancesync.destinations import Destinations
 from glancesync.errors import ConfigurationError
 from glancesync.executor import Executor, Flow
@@ -27,16 +28,21 @@ from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
 from glancesync.maintenance import Discovery, Presence, Purge
 from glancesync.pacing import Limits, Pacing
+from glancesync.placement import rules
 from glancesync.placement.lazy import lazy
+from glancesync.placement.rules import Book
 from glancesync.placement.selection import Selection
 from glancesync.placement.selection import Settings as SelectionSettings
 from glancesync.placement.strategies import STRATEGIES, Strategy
 from glancesync.planning import Planning
 from glancesync.reconciler import AuditSettings, Reconciler
 from glancesync.recording import Settings
+from glancesync.regions.projects import KeystoneProjects
 from glancesync.regions.services import CatalogServices
 from glancesync.retry import RetryPolicy
 from glancesync.routing import Routing
+from glancesync.rulebook import file as rulebook
+from glancesync.ruling import Ruling
 from glancesync.schemes import Scheme
 from glancesync.selecting import Selecting
 from glancesync.selecting import load as load_selection
@@ -48,6 +54,8 @@ from glancesync.transports.loader import load as load_transports
 from glancesync.transports.reading import Reading
 from glancesync.transports.settings import TransferSettings
 from glancesync.worker import Spawn, Worker, WorkerSettings
+
+LOG = logging.getLogger(__name__)
 
 #: The options of ``[database]`` that engines are made with.
 _ENGINE = (
@@ -205,11 +213,8 @@ def _count_nodes(journal: Journal) -> int:
     return len(journal.nodes())
 
 
-def routing(conf: cfg.ConfigOpts, journal: Journal) -> Routing:
-    """What explains which way an image would go; it knows the regions that workers have found.
-
-    :raises ConfigurationError: an option can't work
-    """
+def _known_services(conf: cfg.ConfigOpts, journal: Journal) -> Callable[[], CatalogServices]:
+    """The Glances of the regions that workers have found."""
     services = catalog(conf)
 
     def known() -> CatalogServices:
@@ -218,8 +223,56 @@ def routing(conf: cfg.ConfigOpts, journal: Journal) -> Routing:
         services.use({region.name: region.url for region in regions}, home)
         return services
 
+    return known
+
+
+def routing(conf: cfg.ConfigOpts, journal: Journal) -> Routing:
+    """What explains which way an image would go.
+
+    :raises ConfigurationError: an option can't work
+    """
     transports = load_transports(conf.transports, transfer_settings(conf))
-    return Routing(journal, known, transports, schemes(conf))
+    return Routing(journal, _known_services(conf, journal), transports, schemes(conf))
+
+
+def rule_book(conf: cfg.ConfigOpts, journal: Journal) -> Book | None:
+    """The rules that are in force by the options; None: the strategy is another.
+
+    A region that they name and nobody knows may be one that is yet to come: that is only said.
+
+    :raises ConfigurationError: the file with them can't be used
+    """
+    if conf.sync_strategy != "USER":
+        return None
+    path = rules_file(conf)
+    book = rulebook.load(path, conf.transports)
+    regions = journal.regions()
+    for error in rulebook.strange(book, regions, path) if regions else ():
+        LOG.warning("%s", error)
+    return book
+
+
+def destinations(conf: cfg.ConfigOpts, journal: Journal, book: Book | None) -> Destinations:
+    """Where images go.
+
+    :param book: the rules in force, if any are
+    """
+    by = strategy(conf) if book is None else rules.strategy(book)
+    projects = KeystoneProjects(
+        functools.partial(session, conf), conf[CREDENTIALS].interface, time.monotonic
+    )
+    return Destinations(by, journal, projects)
+
+
+def ruling(conf: cfg.ConfigOpts, journal: Journal) -> Ruling:
+    """What says where images go, and why.
+
+    :raises ConfigurationError: an option can't work, or the file with the rules can't be used
+    """
+    book = rule_book(conf, journal)
+    known = _known_services(conf, journal)
+    places = destinations(conf, journal, book)
+    return Ruling(places, book, journal, journal, known, conf.transports)
 
 
 def selection(conf: cfg.ConfigOpts) -> Selection:
@@ -254,13 +307,16 @@ def _allowed(conf: cfg.ConfigOpts) -> dict[str, frozenset[str]]:
 
 
 def executor(
-    conf: cfg.ConfigOpts, journal: Journal, services: CatalogServices, pacing: Pacing
+    conf: cfg.ConfigOpts,
+    journal: Journal,
+    services: CatalogServices,
+    pacing: Pacing,
+    destinations: Destinations,
 ) -> Executor:
     """What runs a task, by the options as they are now.
 
     :raises ConfigurationError: an option can't work
     """
-    destinations = Destinations(strategy(conf), journal)
     heard = functools.partial(journal.note_region, breaker=breaker(conf))
     reconciler = Reconciler(
         journal,
@@ -310,7 +366,7 @@ def executor(
 
 
 def strategy(conf: cfg.ConfigOpts) -> Strategy:
-    """The strategy in force."""
+    """The strategy in force, if it is not USER."""
     name = strategy_name(conf)
     return lazy(conf.evict_after) if name == "LAZY" else STRATEGIES[name]
 
@@ -352,27 +408,30 @@ def node_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def shared(conf: cfg.ConfigOpts) -> dict[str, str]:
+def shared(conf: cfg.ConfigOpts, ruling: Ruling) -> dict[str, str]:
     """The settings in which all nodes should agree, as they are now."""
     values = {name: conf[name] for name in SHARED}
+    values["sync_strategy"] = ruling.destinations.strategy.mark  # with the version of its rules
     return {
         name: ", ".join(sorted(value)) if isinstance(value, list) else str(value)
         for name, value in values.items()
     }
 
 
-def presence(conf: cfg.ConfigOpts, journal: Journal) -> Presence:
+def presence(conf: cfg.ConfigOpts, journal: Journal, ruling: Ruling) -> Presence:
     """What tells other nodes of this one."""
     return Presence(
         node_name(),
-        functools.partial(shared, conf),
+        functools.partial(shared, conf, ruling),
         journal.say_node,
         journal.nodes,
         journal.leave_node,
     )
 
 
-def engine(conf: cfg.ConfigOpts, journal: Journal, spawn: Spawn) -> Engine:
+def engine(
+    conf: cfg.ConfigOpts, journal: Journal, spawn: Spawn, destinations: Destinations
+) -> Engine:
     """The workers of one process and what they need.
 
     :raises ConfigurationError: an option can't work
@@ -383,7 +442,7 @@ def engine(conf: cfg.ConfigOpts, journal: Journal, spawn: Spawn) -> Engine:
         node_name(),
         journal,
         journal,
-        executor(conf, journal, services, sharing).run,
+        executor(conf, journal, services, sharing, destinations).run,
         spawn,
         worker_settings(conf),
     )
@@ -397,6 +456,7 @@ def reload(
     journal: Journal,
     engine: Engine | None,
     routing: Routing | None,
+    ruling: Ruling,
     selecting: Selecting,
 ) -> None:
     """Have what runs use the options as they are now; running tasks end as they began.
@@ -407,10 +467,13 @@ def reload(
     transports = load_transports(conf.transports, transfer_settings(conf))
     stores = schemes(conf)
     chosen_by = selection(conf)
+    book = rule_book(conf, journal)
+    places = destinations(conf, journal, book)
     if engine is not None:
-        run = executor(conf, journal, engine.services, engine.pacing).run
+        run = executor(conf, journal, engine.services, engine.pacing, places).run
         engine.pacing.use(limits(conf))
         engine.worker.use(run, worker_settings(conf))
     if routing is not None:
         routing.use(transports, stores)
     selecting.use(chosen_by)
+    ruling.use(places, book, conf.transports)

@@ -17,6 +17,7 @@ from glancesync.api.routes import ROUTES
 from glancesync.errors import BadRequest, JournalUnavailable, RegionError
 from glancesync.journal.journal import Journal
 from glancesync.routing import Routing
+from glancesync.ruling import Ruling
 from glancesync.selecting import Selecting
 
 LOG = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ class Application:
         self,
         journal: Journal,
         routing: Routing,
+        ruling: Ruling,
         selecting: Selecting,
         enforcer: policy.Enforcer,
         limits: Limits,
@@ -41,6 +43,7 @@ class Application:
     ) -> None:
         self._journal = journal
         self._routing = routing
+        self._ruling = ruling
         self._selecting = selecting
         self._enforcer = enforcer
         self._limits = limits
@@ -92,6 +95,7 @@ class Application:
             request,
             self._journal,
             self._routing,
+            self._ruling,
             self._selecting,
             self._enforcer,
             self._limits,

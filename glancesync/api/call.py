@@ -17,6 +17,7 @@ from glancesync.errors import BadRequest
 from glancesync.journal.journal import Journal
 from glancesync.model import Actor
 from glancesync.routing import Routing
+from glancesync.ruling import Ruling
 from glancesync.selecting import Selecting
 
 Answer = tuple[int, dict[str, Any]]
@@ -44,6 +45,7 @@ class Call:
     request: webob.Request
     journal: Journal
     routing: Routing
+    ruling: Ruling
     selecting: Selecting
     enforcer: policy.Enforcer
     limits: Limits

@@ -27,6 +27,7 @@ from glancesync.api.policies import list_rules
 from glancesync.conf import beside, broken, strategy_name
 from glancesync.journal.journal import Journal
 from glancesync.routing import Routing
+from glancesync.ruling import Ruling
 from glancesync.selecting import Selecting
 
 LOG = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class Wired:
     conf: cfg.ConfigOpts
     journal: Journal
     routing: Routing
+    ruling: Ruling
     selecting: Selecting
 
 
@@ -48,14 +50,20 @@ _wired: dict[str, Wired] = {}
 _keys = itertools.count()
 
 
-def load(conf: cfg.ConfigOpts, journal: Journal, routing: Routing, selecting: Selecting) -> WSGI:
+def load(
+    conf: cfg.ConfigOpts,
+    journal: Journal,
+    routing: Routing,
+    ruling: Ruling,
+    selecting: Selecting,
+) -> WSGI:
     """The whole pipeline of ``paste_config``.
 
     :raises ConfigurationError: the file is missing or does not describe a pipeline
     """
     path = paste_file(conf)
     key = str(next(_keys))
-    _wired[key] = Wired(conf, journal, routing, selecting)
+    _wired[key] = Wired(conf, journal, routing, ruling, selecting)
     try:
         app: WSGI = loadapp(f"config:{path}", global_conf={"glancesync_wired": key})
     except Exception as error:
@@ -80,7 +88,8 @@ def app_factory(global_conf: dict[str, str], **local: str) -> WSGI:
     enforcer.register_defaults(list_rules())
     limits = Limits(body=wired.conf.max_request_body_size, events=wired.conf.max_events_per_request)
     strategy = functools.partial(strategy_name, wired.conf)
-    return Application(wired.journal, wired.routing, wired.selecting, enforcer, limits, strategy)
+    parts = (wired.journal, wired.routing, wired.ruling, wired.selecting)
+    return Application(*parts, enforcer, limits, strategy)
 
 
 def authtoken_factory(global_conf: dict[str, str], **local: str) -> Callable[[WSGI], WSGI]:

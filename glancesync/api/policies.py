@@ -134,6 +134,19 @@ RULES = {
     ),
     "glancesync:bindings:create": (ADMIN, "Bind a project by hand.", "POST", "/v1/bindings"),
     "glancesync:bindings:delete": (ADMIN, "End a binding.", "DELETE", "/v1/bindings/{id}"),
+    "glancesync:rules:list": (ADMIN, "See the rules in force.", "GET", "/v1/rules"),
+    "glancesync:rules:test": (
+        ADMIN,
+        "See which rule decides about an image.",
+        "POST",
+        "/v1/rules/test",
+    ),
+    "glancesync:rules:preview": (
+        ADMIN,
+        "See what other rules would change.",
+        "POST",
+        "/v1/rules/preview",
+    ),
     "glancesync:status:show": (ADMIN, "See whether all is in sync.", "GET", "/v1/status"),
 }
 

@@ -14,6 +14,7 @@ from glancesync.api.handlers import (
     plans,
     regions,
     replicas,
+    rules,
     status,
     tasks,
 )
@@ -49,5 +50,8 @@ ROUTES: dict[str, dict[str, Handler]] = {
     "/v1/bindings": {"GET": bindings.index, "POST": bindings.create},
     "/v1/bindings/select": {"POST": bindings.select},
     "/v1/bindings/{id}": {"GET": bindings.show, "DELETE": bindings.delete},
+    "/v1/rules": {"GET": rules.index},
+    "/v1/rules/test": {"POST": rules.test},
+    "/v1/rules/preview": {"POST": rules.preview},
     "/v1/status": {"GET": status.show},
 }

@@ -23,7 +23,10 @@ from glancesync.model import (
     Step,
     Task,
 )
+from glancesync.placement.rules import DEFAULT, PRIORITIES, Book, Effect
 from glancesync.placement.selection import Judged
+from glancesync.rulebook import file as rulebook
+from glancesync.ruling import Amount, Preview, Ruled
 from glancesync.states import BreakerState, ReplicaState, StepState
 
 
@@ -308,3 +311,86 @@ def step(one: Step, waits: str | None) -> dict[str, Any]:
         "observed_fingerprint": one.observed,
         "looked_at": moment(one.looked_at),
     }
+
+
+def rules(book: Book, regions: Sequence[Region]) -> dict[str, Any]:
+    """Rules as they were written.
+
+    :param regions: all that are known
+    """
+    return {
+        "version": book.version,
+        "rules": [
+            {"name": one.name, "line": one.line, "match": one.said, **_effect(one.effect)}
+            for one in book.rules
+        ],
+        "default": _effect(book.default),
+        "override": book.said_override,
+        "problems": [str(error) for error in rulebook.strange(book, regions, "sync_rules_file")],
+    }
+
+
+def _effect(one: Effect) -> dict[str, Any]:
+    return {
+        "regions": one.said["regions"],
+        "delete_mode": one.delete_mode,
+        "priority": one.said.get("priority", "normal"),
+        "transports": list(one.transports),
+    }
+
+
+def ruled(one: Ruled) -> dict[str, Any]:
+    """Where an image goes, and what each rule says of it."""
+    placement, explanation = one.placement, one.explanation
+    decides = None
+    if explanation is not None:
+        decides = DEFAULT if explanation.decides is None else explanation.decides.name
+    return {
+        "image_id": one.image.id,
+        "strategy": one.strategy,
+        "regions": sorted(placement.regions),
+        "why": placement.why,
+        "rule": decides,
+        "complaint": placement.complaint,
+        "delete_mode": placement.delete_mode,
+        "priority": next(name for name, s in PRIORITIES.items() if s == placement.haste),
+        "transports": list(placement.transports),
+        "rules": [
+            {
+                "name": verdict.rule.name,
+                "line": verdict.rule.line,
+                "matches": verdict.answer,
+                "because": list(verdict.because),
+            }
+            for verdict in (explanation.verdicts if explanation else ())
+        ],
+    }
+
+
+def preview(found: Preview, book: Book, in_force: str, regions: Sequence[Region]) -> dict[str, Any]:
+    """What other rules would change.
+
+    :param in_force: the mark of what decides now
+    """
+    names = sorted({one.name for one in regions if not one.home} | {*found.added, *found.removed})
+    return {
+        "images": found.seen,
+        "in_force": in_force,
+        "version": book.version,
+        "regions": [
+            {
+                "name": name,
+                "added": _amount(found.added.get(name)),
+                "removed": _amount(found.removed.get(name)),
+            }
+            for name in names
+        ],
+        "rules": [
+            {"name": name, "decides": _amount(found.decided.get(name))}
+            for name in [*(rule.name for rule in book.rules), DEFAULT]
+        ],
+    }
+
+
+def _amount(one: Amount | None) -> dict[str, int]:
+    return dataclasses.asdict(one or Amount())

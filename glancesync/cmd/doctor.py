@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import email.utils
 import functools
+import os
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
 import requests
@@ -17,12 +18,15 @@ from oslo_config import cfg
 from glancesync import wiring
 from glancesync.api import deploy
 from glancesync.cmd import hosts, stores
-from glancesync.conf import CREDENTIALS, store_file, strategy_name
+from glancesync.conf import CREDENTIALS, rules_file, store_file, strategy_name
 from glancesync.errors import ConfigurationError, Credential, JournalError, RegionError
 from glancesync.interfaces import ImageService
+from glancesync.model import Region
+from glancesync.placement.rules import Book
 from glancesync.regions.catalog import KEYSTONE, home_region, image_endpoints
 from glancesync.regions.images import GlanceImages, unversioned
 from glancesync.regions.translate import translated
+from glancesync.rulebook import file as rulebook
 from glancesync.schemes import Filesystem
 from glancesync.stores.file import Entry, entries
 from glancesync.transports.loader import load as load_transports
@@ -47,6 +51,7 @@ def examine(conf: cfg.ConfigOpts) -> Iterator[Finding]:
     """Every finding, in an order in which they explain each other."""
     yield from _configuration(conf)
     written = yield from _store_file(conf)
+    book = yield from _rules_file(conf)
     yield _journal(conf)
     try:
         session = wiring.session(conf)
@@ -65,6 +70,8 @@ def examine(conf: cfg.ConfigOpts) -> Iterator[Finding]:
     except ConfigurationError as error:
         home = ""
         yield False, "home", str(error)
+    if book is not None:
+        yield from _rules(conf, book, endpoints, home)
     services = {
         name: GlanceImages(name, session, url, conf[CREDENTIALS].interface)
         for name, url in sorted(endpoints.items())
@@ -120,6 +127,30 @@ def _store_file(conf: cfg.ConfigOpts) -> Generator[Finding, None, tuple[Entry, .
         return ()
     yield True, where, f"{path} tells of {len(written)} regions"
     return written
+
+
+def _rules_file(conf: cfg.ConfigOpts) -> Generator[Finding, None, Book | None]:
+    """The rules, if they are in force or there is a file with some all the same."""
+    where, path = "option sync_rules_file", rules_file(conf)
+    if conf.sync_strategy != "USER" and not os.path.exists(path):
+        return None
+    try:
+        book = rulebook.load(path, conf.transports)
+    except ConfigurationError as error:
+        yield False, where, str(error)
+        return None
+    in_force = "" if conf.sync_strategy == "USER" else ", which are not in force"
+    yield True, where, f"{path} has {len(book.rules)} rules{in_force}"
+    return book
+
+
+def _rules(
+    conf: cfg.ConfigOpts, book: Book, endpoints: Mapping[str, str], home: str
+) -> Iterator[Finding]:
+    """What they name that Keystone does not."""
+    regions = [Region(name, url, home=name == home) for name, url in endpoints.items()]
+    for error in rulebook.strange(book, regions, rules_file(conf)):
+        yield False, "option sync_rules_file", str(error)
 
 
 def _journal(conf: cfg.ConfigOpts) -> Finding:

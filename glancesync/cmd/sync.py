@@ -68,14 +68,17 @@ class Daemon:
         self._stopping = threading.Event()
         self._told_to_stop = False
         self._told_to_reload = False
+        self._ruling = wiring.ruling(conf, self._journal)
         self._engine: wiring.Engine | None = None
         if conf.role != "api":
-            self._engine = wiring.engine(conf, self._journal, self._spawn)
+            places = self._ruling.destinations
+            self._engine = wiring.engine(conf, self._journal, self._spawn, places)
         self._routing = wiring.routing(conf, self._journal) if conf.role != "worker" else None
         self._selecting = Selecting(wiring.selection(conf))
         self._app = None
         if self._routing is not None:
-            self._app = deploy.load(conf, self._journal, self._routing, self._selecting)
+            parts = (self._routing, self._ruling, self._selecting)
+            self._app = deploy.load(conf, self._journal, *parts)
 
     def _spawn(self, work: Any) -> None:
         eventlet.spawn_n(work)  # the worker itself limits how many there are
@@ -89,7 +92,7 @@ class Daemon:
         threads = []
         if self._engine is not None:
             threads += self._start_engine(self._engine)
-        presence = wiring.presence(self._conf, self._journal)
+        presence = wiring.presence(self._conf, self._journal, self._ruling)
         teller = functools.partial(presence.keep_telling, self._stopping)
         threads.append(threading.Thread(target=teller, daemon=True))
         threads[-1].start()
@@ -171,7 +174,8 @@ class Daemon:
         """Options marked mutable take effect; the rest needs a restart, and oslo.config says so."""
         try:
             changed = self._conf.mutate_config_files()
-            wiring.reload(self._conf, self._journal, self._engine, self._routing, self._selecting)
+            parts = (self._routing, self._ruling, self._selecting)
+            wiring.reload(self._conf, self._journal, self._engine, *parts)
         except Exception as error:
             LOG.error("the configuration was not reloaded: %s", error)
             return

@@ -162,6 +162,11 @@ def store_file(conf: cfg.ConfigOpts) -> str:
     return str(beside(conf, name)) if name else ""
 
 
+def rules_file(conf: cfg.ConfigOpts) -> str:
+    """Where ``sync_rules_file`` is."""
+    return str(beside(conf, conf.sync_rules_file))
+
+
 def _readable(arg: str) -> bool:
     """False if ``arg`` names a file that is not text."""
     try:

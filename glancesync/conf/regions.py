@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from oslo_config import cfg
 
-#: A test holds these, but for ALIASES, to the keys of ``placement.strategies.STRATEGIES``.
+#: A test holds these, but for ALIASES, to the strategies there are.
 STRATEGIES = {
     "None": "synchronization is off: nothing is made, changed or deleted",
     "ALL": "every image goes to every region",
+    "USER": "each image goes where the rules of sync_rules_file say",
     "LAZY": "an image goes by itself to no region; where somebody has asked for it, it is kept up "
     "to date",
     "nova": "as LAZY",
@@ -28,6 +29,13 @@ OPTIONS = [
         default="None",
         choices=list(STRATEGIES.items()),
         help="Which regions an image goes to.",
+    ),
+    cfg.StrOpt(
+        "sync_rules_file",
+        mutable=True,
+        default="sync_rules.yaml",
+        help="File with the rules of sync_strategy = USER; a relative name is looked for beside "
+        "the configuration file. Read at start and again at SIGHUP.",
     ),
     cfg.ListOpt(
         "preserve_properties",

@@ -382,6 +382,9 @@ class Journal:
             events.add(connection, "", [Note("set", said, name)], actor)
             if changes.get("enabled") or changes.get("maintenance") is False:
                 queue.make_due(connection, TaskKind.AUDIT, [name])
+            if "labels" in changes:  # images may go by them
+                homes = [one.name for one in regions.every(connection) if one.home]
+                queue.make_due(connection, TaskKind.AUDIT, homes)
         self._wake()
 
     @retried

@@ -11,6 +11,7 @@ from glancesync.journal.database import now
 from glancesync.journal.schema import image as i
 from glancesync.journal.schema import pin as p
 from glancesync.model import Image, Pin, Region
+from glancesync.placement.rules import of_bytes
 from glancesync.placement.strategies import Facts
 
 
@@ -72,7 +73,7 @@ def facts(
             record.origin if record else None,
             pins[image.id],
             bound=bound.get(image.owner or "", frozenset()),
-            sound=record is None or record.last_error is None,
+            sound=record is None or of_bytes(record.last_error) is None,
             now=at,
         )
     return found

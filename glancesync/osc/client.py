@@ -213,6 +213,29 @@ class Client:
     def cancel(self, task_id: int) -> Json:
         return self._one("task", "POST", f"/v1/tasks/{task_id}/cancel")
 
+    def rules(self) -> Json:
+        """The rules in force."""
+        return self._one("rules", "GET", "/v1/rules")
+
+    def test_rules(self, image_id: str, rules: str | None) -> Json:
+        """What rules say of an image: those in force, or those of a file."""
+        body = {"image_id": image_id}
+        if rules is not None:
+            body["rules"] = rules
+        return self._one("test", "POST", "/v1/rules/test", json=body)
+
+    def preview_rules(self, rules: str) -> Iterator[Json]:
+        """What the rules of a file would change, part by part."""
+        wanted: dict[str, str] = {}
+        while True:
+            said = self._call(
+                "preview", "POST", "/v1/rules/preview", params=wanted, json={"rules": rules}
+            )
+            yield said["preview"]
+            if "next" not in said:
+                return
+            wanted = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(said["next"]).query))
+
     def _pages(
         self, name: str, query: dict[str, str | None], path: str | None = None
     ) -> Iterator[Json]:

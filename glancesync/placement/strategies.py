@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 
-from glancesync.model import Actor, Image, Pin, Region, Replica
+from glancesync.model import Actor, Image, Pin, Project, Region, Replica
 from glancesync.states import DeleteMode
 
 #: Why a task of a replica waits while the strategy is not active.
@@ -19,7 +19,8 @@ class Facts:
     ``actor``: who changed it last, as far as is known; ``origin``: the region it is copied from, if
     that is not home; ``pins``: by region; ``held``: what is on record of the regions that have it,
     or are about to; ``bound``: the regions its owner is bound to, or was and has not let go of;
-    ``sound``: False if the original's bytes are known to be wrong; ``now``: when this was read.
+    ``sound``: False if the original's bytes are known to be wrong; ``project``: the owner, if
+    Keystone was asked and knows it; ``now``: when this was read.
     """
 
     regions: tuple[Region, ...]
@@ -29,6 +30,7 @@ class Facts:
     held: Mapping[str, Replica] = dataclasses.field(default_factory=dict)
     bound: frozenset[str] = frozenset()
     sound: bool = True
+    project: Project | None = None
     now: float = 0.0
 
 
@@ -41,6 +43,7 @@ class Placement:
     work goes before others of its kind. ``transports``: names of those that are tried first.
     ``unused``: regions where nobody has needed it for so long that it goes again, also if somebody
     had wanted it there by name -> when it was last needed.
+    ``complaint``: what is wrong with what the image itself says of where it goes.
     """
 
     regions: frozenset[str]
@@ -49,6 +52,7 @@ class Placement:
     haste: int = 0
     transports: tuple[str, ...] = ()
     unused: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    complaint: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +63,7 @@ class Strategy:
     changed or deleted, whatever became of the home image. ``version``: of what it goes by beside
     the image, if that changes. ``evicts``: what it does not place any more could be placed again
     any time, and goes to make room: as many at a time as need no human, and nobody is asked.
+    ``by_project``: it goes by what Keystone says of the owner.
     """
 
     name: str
@@ -66,6 +71,7 @@ class Strategy:
     active: bool = True
     version: str = ""
     evicts: bool = False
+    by_project: bool = False
 
     @property
     def mark(self) -> str:

@@ -8,6 +8,7 @@ Source for the shapes: OpenStack Image API v2 reference.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import re
 import urllib.parse
@@ -83,7 +84,16 @@ def image_from(body: Mapping[str, Any], members: Mapping[str, str]) -> Image:
         os_hash_algo=body.get("os_hash_algo"),
         os_hash_value=body.get("os_hash_value"),
         failed_import=body.get("os_glance_failed_import") or "",
+        created_at=_seconds(body.get("created_at")),
     )
+
+
+def _seconds(iso: str | None) -> float | None:
+    """A time as Glance writes it: ISO 8601, UTC."""
+    if iso is None:
+        return None
+    at = datetime.datetime.fromisoformat(iso)
+    return at.replace(tzinfo=at.tzinfo or datetime.UTC).timestamp()
 
 
 def _store_info(body: Mapping[str, Any]) -> StoreInfo:

@@ -11,7 +11,7 @@ check_options_server() {
     bad_usage "--unit-dir: no such directory: ${option[unit-dir]}"
 }
 
-samples=(glance-sync.conf glance-sync-paste.ini glance_store.yaml)
+samples=(glance-sync.conf glance-sync-paste.ini glance_store.yaml sync_rules.yaml)
 unit_name=glance-sync.service
 
 find_server_python() {

@@ -19,6 +19,7 @@ from keystonemiddleware.auth_token._exceptions import InvalidToken
 from glancesync import wiring
 from glancesync.api import deploy
 from glancesync.conf import load
+from glancesync.destinations import Destinations
 from glancesync.errors import Transient
 from glancesync.interfaces import Ask, Changes, Services
 from glancesync.journal.database import Database
@@ -37,7 +38,9 @@ from glancesync.model import (
     Step,
     Task,
 )
+from glancesync.placement.strategies import STRATEGIES
 from glancesync.routing import Routing
+from glancesync.ruling import Ruling
 from glancesync.selecting import Selecting
 from glancesync.states import FindingKind, PlanState, ReplicaState, TaskKind
 from tests.journals import record
@@ -134,8 +137,14 @@ class Empty(fixture.GabbiFixture):
         self._stack.enter_context(mock.patch.object(AuthProtocol, "fetch_token", _fetch_token))
         routing = Routing(self.journal, _silent, [], {})
         selecting = Selecting(wiring.selection(conf))
-        _running["app"] = deploy.load(conf, self.journal, routing, selecting)
+        app = deploy.load(conf, self.journal, routing, self.ruling(), selecting)
+        _running["app"] = app
         self.fill()
+
+    def ruling(self) -> Ruling:
+        """What says where images go: to all regions."""
+        destinations = Destinations(STRATEGIES["ALL"], self.journal)
+        return Ruling(destinations, None, self.journal, self.journal, _silent, ["upload"])
 
     def fill(self) -> None:
         """Put rows into the journal."""

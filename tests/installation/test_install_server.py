@@ -14,7 +14,7 @@ import pytest
 from tests.installation.conftest import CHECKOUT, INSTALLER, run, snapshot
 
 USER = pwd.getpwuid(os.getuid()).pw_name
-SAMPLES = ["glance-sync.conf", "glance-sync-paste.ini", "glance_store.yaml"]
+SAMPLES = ["glance-sync.conf", "glance-sync-paste.ini", "glance_store.yaml", "sync_rules.yaml"]
 
 
 class Server:

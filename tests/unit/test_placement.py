@@ -38,7 +38,7 @@ def test_none_is_nowhere_and_off() -> None:
 
 
 def test_the_configuration_offers_exactly_the_strategies_there_are() -> None:
-    assert list(options.STRATEGIES) == [*STRATEGIES, *options.ALIASES]
+    assert sorted(options.STRATEGIES) == sorted([*STRATEGIES, "USER", *options.ALIASES])
     assert set(options.ALIASES.values()) <= STRATEGIES.keys()
     assert all(name == strategy.name for name, strategy in STRATEGIES.items())
 

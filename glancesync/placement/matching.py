@@ -1,0 +1,332 @@
+"""Matches: what can be asked of an image, and how the answers combine. Pure.
+
+An answer is True, False or None, which is "not known": who changed the image was never said, it has
+no size yet. They combine as in Kleene's logic: what is not known stays so through ``not``, and only
+True matches. So ``not`` never turns ignorance into a match, twice ``not`` changes nothing, and
+``all`` and ``any`` are each other's mirror.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import functools
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Protocol
+
+from glancesync.model import Image
+from glancesync.placement.strategies import Facts
+
+Answer = bool | None
+
+#: Of an image: the values of a field; None: they are not known.
+Values = Callable[[Image, Facts], Collection[str] | None]
+
+
+class Match(Protocol):
+    """A question about an image."""
+
+    def answer(self, image: Image, facts: Facts) -> Answer:
+        """Whether it is so."""
+
+    def because(self, image: Image, facts: Facts) -> list[str]:
+        """What made the answer what it is, in words."""
+
+
+def _one(value: str | None) -> Collection[str]:
+    return () if value is None else (value,)
+
+
+def _user(image: Image, facts: Facts) -> Collection[str] | None:
+    return None if facts.actor.user_id is None else (facts.actor.user_id,)
+
+
+def _roles(image: Image, facts: Facts) -> Collection[str] | None:
+    if facts.actor.user_id is None and not facts.actor.roles:
+        return None
+    return frozenset(role.lower() for role in facts.actor.roles)  # Keystone's have no case
+
+
+def _project(image: Image, facts: Facts) -> Collection[str] | None:
+    return None if facts.project is None else (facts.project.id, facts.project.name)
+
+
+def _domain(image: Image, facts: Facts) -> Collection[str] | None:
+    return None if facts.project is None else (facts.project.domain_id, facts.project.domain_name)
+
+
+#: What a list of values can be held against.
+FIELDS: Mapping[str, Values] = {
+    "owner": lambda image, facts: _one(image.owner),
+    "project": _project,
+    "domain": _domain,
+    "user": _user,
+    "role": _roles,
+    "visibility": lambda image, facts: (image.visibility,),
+    "tags": lambda image, facts: image.tags,
+    "disk_format": lambda image, facts: _one(image.disk_format),
+    "container_format": lambda image, facts: _one(image.container_format),
+}
+#: Those of which an image has one at the most.
+SINGLE = frozenset({"owner", "user", "visibility", "disk_format", "container_format"})
+#: Those that only Keystone knows.
+OF_KEYSTONE = frozenset({"project", "domain"})
+
+NOT_KNOWN = {
+    "project": "Keystone knows no project that owns it",
+    "domain": "Keystone knows no project that owns it",
+    "user": "nobody said who changed it last",
+    "role": "nobody said who changed it last",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Among:
+    """A field has one of some values."""
+
+    field: str
+    values: frozenset[str]
+
+    @functools.cached_property
+    def _read(self) -> Values:
+        return FIELDS[self.field]
+
+    def answer(self, image: Image, facts: Facts) -> Answer:
+        found = self._read(image, facts)
+        return None if found is None else not self.values.isdisjoint(found)
+
+    def because(self, image: Image, facts: Facts) -> list[str]:
+        found = self._read(image, facts)
+        if found is None:
+            return [NOT_KNOWN[self.field]]
+        return [f"{self.field}: {', '.join(map(repr, sorted(found))) or 'none'}"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Like:
+    """The name, or a property, fits one of some patterns as those of file names, in its case."""
+
+    patterns: frozenset[str]
+    of: str | None = None  # the property; None: the name
+
+    @functools.cached_property
+    def _fits(self) -> Callable[[str], object]:
+        return re.compile("|".join(map(fnmatch.translate, sorted(self.patterns)))).match
+
+    def _value(self, image: Image) -> str | None:
+        return (image.name or "") if self.of is None else image.properties.get(self.of)
+
+    def answer(self, image: Image, facts: Facts) -> Answer:
+        value = self._value(image)
+        return value is not None and self._fits(value) is not None
+
+    def because(self, image: Image, facts: Facts) -> list[str]:
+        value = self._value(image)
+        if value is None:
+            return [f"it has no property {self.of}"]
+        return [f"{'name' if self.of is None else f'property {self.of}'}: {value!r}"]
+
+
+def _age(image: Image, facts: Facts) -> float | None:
+    return None if image.created_at is None else max(0.0, facts.now - image.created_at)
+
+
+#: What has an amount: bytes, seconds.
+AMOUNTS: Mapping[str, Callable[[Image, Facts], float | None]] = {
+    "size": lambda image, facts: image.size,
+    "age": _age,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Within:
+    """An amount is at least, and less than."""
+
+    field: str
+    at_least: float = 0.0
+    less_than: float = float("inf")
+
+    def answer(self, image: Image, facts: Facts) -> Answer:
+        found = AMOUNTS[self.field](image, facts)
+        return None if found is None else self.at_least <= found < self.less_than
+
+    def because(self, image: Image, facts: Facts) -> list[str]:
+        found = AMOUNTS[self.field](image, facts)
+        if found is None:
+            return [f"its {self.field} is not known"]
+        return [f"{self.field}: {found:.0f} {'bytes' if self.field == 'size' else 'seconds'}"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Every:
+    """All of some matches hold."""
+
+    parts: tuple[Match, ...]
+
+    def answer(self, image: Image, facts: Facts) -> Answer:
+        answer: Answer = True
+        for part in self.parts:
+            found = part.answer(image, facts)
+            if found is False:
+                return False
+            if found is None:
+                answer = None
+        return answer
+
+    def because(self, image: Image, facts: Facts) -> list[str]:
+        return _deciding(self, image, facts)
+
+
+@dataclasses.dataclass(frozen=True)
+class Some:
+    """One of some matches holds, or more."""
+
+    parts: tuple[Match, ...]
+
+    def answer(self, image: Image, facts: Facts) -> Answer:
+        answer: Answer = False
+        for part in self.parts:
+            found = part.answer(image, facts)
+            if found:
+                return True
+            if found is None:
+                answer = None
+        return answer
+
+    def because(self, image: Image, facts: Facts) -> list[str]:
+        return _deciding(self, image, facts)
+
+
+@dataclasses.dataclass(frozen=True)
+class Not:
+    """A match does not hold."""
+
+    part: Match
+
+    def answer(self, image: Image, facts: Facts) -> Answer:
+        found = self.part.answer(image, facts)
+        return None if found is None else not found
+
+    def because(self, image: Image, facts: Facts) -> list[str]:
+        return self.part.because(image, facts)
+
+
+def _deciding(whole: Every | Some, image: Image, facts: Facts) -> list[str]:
+    """The words of those parts that have the answer of the whole."""
+    answer = whole.answer(image, facts)
+    found = [
+        said
+        for part in whole.parts
+        if part.answer(image, facts) is answer
+        for said in part.because(image, facts)
+    ]
+    return list(dict.fromkeys(found))
+
+
+# -- what can be told without an image ------------------------------------------------------------
+
+
+def implies(one: Match, other: Match) -> bool:
+    """True only if ``other`` is true wherever ``one`` is. False: it is not seen at a glance."""
+    if one == other or always(other) or never(one):
+        return True
+    match one, other:
+        case Some(parts), _:
+            return all(implies(part, other) for part in parts)
+        case _, Every(parts):
+            return all(implies(one, part) for part in parts)
+        case Every(parts), _ if any(implies(part, other) for part in parts):
+            return True
+        case _, Some(parts):
+            return any(implies(one, part) for part in parts)
+        case Not(inner), Not(outer):
+            return _as_false(inner, outer)
+    return _narrower(one, other)
+
+
+def _as_false(one: Match, other: Match) -> bool:
+    """True only if ``other`` is false wherever ``one`` is."""
+    match one, other:
+        case Not(inner), Not(outer):
+            return implies(inner, outer)
+        case Some(parts), _ if any(_as_false(part, other) for part in parts):
+            return True
+        case _, Every(parts):
+            return any(_as_false(one, part) for part in parts)
+        case _, Some(parts):
+            return all(_as_false(one, part) for part in parts)
+    return one == other or _narrower(other, one)
+
+
+def _narrower(one: Match, other: Match) -> bool:
+    """Whether ``one`` asks the same as ``other``, and allows no more."""
+    match one, other:
+        case Among(field, mine), Among(also, theirs):
+            return field == also and mine <= theirs
+        case Like(mine, field), Like(theirs, also):
+            return field == also and (mine <= theirs or "*" in theirs)
+        case Within(field, least, below), Within(also, more, less):
+            return field == also and more <= least and below <= less
+    return False
+
+
+def always(match: Match) -> bool:
+    """True only if it holds for every image."""
+    match match:
+        case Like(patterns, None):
+            return "*" in patterns
+        case Every(parts):
+            return all(map(always, parts))
+        case Some(parts):
+            return any(map(always, parts))
+    return False
+
+
+def never(match: Match) -> bool:
+    """True only if it can hold for no image."""
+    match match:
+        case Within(_, least, below):
+            return least >= below
+        case Not(part):
+            return always(part)
+        case Some(parts):
+            return all(map(never, parts))
+        case Every():
+            flat = list(_flat(match))
+            pairs = ((one, other) for n, one in enumerate(flat) for other in flat[:n])
+            return any(map(never, flat)) or any(_exclusive(*pair) for pair in pairs)
+    return False
+
+
+def _flat(match: Match) -> Iterable[Match]:
+    if not isinstance(match, Every):
+        return [match]
+    return [part for inner in match.parts for part in _flat(inner)]
+
+
+def _exclusive(one: Match, other: Match) -> bool:
+    match one, other:
+        case Among(field, mine), Among(also, theirs):
+            return field == also and field in SINGLE and mine.isdisjoint(theirs)
+        case Within(field, least, below), Within(also, more, less):
+            return field == also and (below <= more or less <= least)
+        case Not(part), _:
+            return implies(other, part)
+        case _, Not(part):
+            return implies(one, part)
+    return False
+
+
+def fields(match: Match) -> frozenset[str]:
+    """The fields it asks for."""
+    match match:
+        case Among(field) | Within(field):
+            return frozenset({field})
+        case Like(_, of):
+            return frozenset({"name" if of is None else "properties"})
+        case Not(part):
+            return fields(part)
+        case Every(parts) | Some(parts):
+            return frozenset().union(*map(fields, parts))
+    return frozenset()

@@ -1,0 +1,1 @@
+"""``sync_rules.yaml``: what the operator says of where images go."""
