@@ -19,7 +19,7 @@ from glance_patch import opts as hook_options
 from glancesync.api import metrics, views
 from glancesync.api.policies import RULES
 from glancesync.api.routes import ROUTES
-from glancesync.api.schemas import bindings, events, images, plans, regions, replicas, tasks
+from glancesync.api.schemas import bindings, events, images, plans, regions, replicas, rules, tasks
 from glancesync.conf import list_opts
 from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
@@ -115,6 +115,8 @@ def test_every_policy_rule_is_documented_where_it_applies() -> None:
         ("PATCH /v1/regions/{name}", regions.UPDATE),
         ("POST /v1/plans", plans.CREATE),
         ("GET /v1/plans/{id}", plans.SHOW),
+        ("POST /v1/rules/test", rules.TEST),
+        ("POST /v1/rules/preview", rules.PREVIEW),
         ("POST /v1/bindings/select", bindings.SELECT["properties"]["requirements"]),
         ("POST /v1/bindings", bindings.CREATE),
         ("GET /v1/bindings", bindings.INDEX),

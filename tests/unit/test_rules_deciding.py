@@ -68,7 +68,7 @@ AREAS: list[tuple[Area, set[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("area", "names"), AREAS, ids=repr)
+@pytest.mark.parametrize(("area", "names"), AREAS)
 def test_the_regions_of_an_effect(area: Area, names: set[str]) -> None:
     facts = dataclasses.replace(FACTS, bound=frozenset({"B", "nowhere"}))
     assert placed(Book(default=Effect(area)), facts=facts) == names

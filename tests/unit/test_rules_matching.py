@@ -78,7 +78,7 @@ ANSWERS: list[tuple[Match, bool | None, bool | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("match", "known", "unknown"), ANSWERS, ids=repr)
+@pytest.mark.parametrize(("match", "known", "unknown"), ANSWERS)
 def test_what_is_answered(match: Match, known: bool | None, unknown: bool | None) -> None:
     assert match.answer(IMAGE, FACTS) is known
     assert match.answer(BARE, NOBODY) is unknown
@@ -231,7 +231,6 @@ GOLDEN = among("tags", "golden")
         (Like(frozenset({"x"}), "p"), Like(frozenset({"*"}), "p"), True),
         (Every((PUBLIC, PRIVATE)), GOLDEN, True),
     ],
-    ids=repr,
 )
 def test_what_is_seen_at_a_glance(one: Match, other: Match, is_so: bool) -> None:
     assert implies(one, other) is is_so
@@ -252,7 +251,6 @@ def test_what_is_seen_at_a_glance(one: Match, other: Match, is_so: bool) -> None
         (Some((Within("size", 10, 10), PUBLIC)), False),
         (Not(Like(frozenset({"*"}))), True),
     ],
-    ids=repr,
 )
 def test_what_can_never_hold(match: Match, is_so: bool) -> None:
     assert never(match) is is_so
