@@ -245,6 +245,8 @@ def rule_book(conf: cfg.ConfigOpts, journal: Journal) -> Book | None:
     if conf.sync_strategy != "USER":
         return None
     path = rules_file(conf)
+    if not path:
+        return Book()
     book = rulebook.load(path, conf.transports)
     regions = journal.regions()
     for error in rulebook.strange(book, regions, path) if regions else ():

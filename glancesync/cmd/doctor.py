@@ -134,6 +134,9 @@ def _rules_file(conf: cfg.ConfigOpts) -> Generator[Finding, None, Book | None]:
     where, path = "option sync_rules_file", rules_file(conf)
     if conf.sync_strategy != "USER" and not os.path.exists(path):
         return None
+    if not path:
+        yield True, where, "is empty: images go where their project is bound"
+        return None
     try:
         book = rulebook.load(path, conf.transports)
     except ConfigurationError as error:

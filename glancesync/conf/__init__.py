@@ -163,8 +163,9 @@ def store_file(conf: cfg.ConfigOpts) -> str:
 
 
 def rules_file(conf: cfg.ConfigOpts) -> str:
-    """Where ``sync_rules_file`` is."""
-    return str(beside(conf, conf.sync_rules_file))
+    """Where ``sync_rules_file`` is; "" if there is to be none."""
+    name = conf.sync_rules_file
+    return str(beside(conf, name)) if name else ""
 
 
 def _readable(arg: str) -> bool:

@@ -35,7 +35,8 @@ OPTIONS = [
         mutable=True,
         default="sync_rules.yaml",
         help="File with the rules of sync_strategy = USER; a relative name is looked for beside "
-        "the configuration file. Read at start and again at SIGHUP.",
+        "the configuration file. Read at start and again at SIGHUP. Empty: there are no rules, and "
+        "images go where their project is bound.",
     ),
     cfg.ListOpt(
         "preserve_properties",

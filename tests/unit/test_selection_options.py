@@ -2,21 +2,30 @@
 """What an operator says about choosing regions."""
 
 from pathlib import Path
+from typing import cast
 
 import pytest
+from oslo_config import cfg
 
 from glancesync import wiring
 from glancesync.conf import load
 from glancesync.errors import ConfigurationError
-from glancesync.model import Region
+from glancesync.journal.journal import Journal
+from glancesync.model import Image, Region
+from glancesync.placement.rules import strategy
 from glancesync.placement.selection import Candidate, Selection, Wish
+from glancesync.placement.strategies import Facts
 
 
-def selection(tmp_path: Path, *lines: str) -> Selection:
+def options(tmp_path: Path, *lines: str) -> cfg.ConfigOpts:
     text = "[DEFAULT]\ncascading_endpoint_url = http://h:9292\n"
     config = tmp_path / "glance-sync.conf"
     config.write_text("\n".join([text, *lines, "[database]", "connection = sqlite://"]))
-    return wiring.selection(load(["--config-file", str(config)], prog="test", version="0"))
+    return load(["--config-file", str(config)], prog="test", version="0")
+
+
+def selection(tmp_path: Path, *lines: str) -> Selection:
+    return wiring.selection(options(tmp_path, *lines))
 
 
 def passes(by: Selection, project: str, region: str) -> bool:
@@ -61,6 +70,14 @@ def test_regions_of_a_project(tmp_path: Path) -> None:
     assert [name for name in "ABCD" if passes(by, "p", name)] == ["A", "B", "D"]
     assert [name for name in "ABCD" if passes(by, "q", name)] == ["C"]
     assert [name for name in "ABCD" if passes(by, "r", name)] == ["A", "B", "C", "D"]
+
+
+def test_without_rules_images_go_where_their_project_is_bound(tmp_path: Path) -> None:
+    conf = options(tmp_path, "sync_strategy = USER", "sync_rules_file =")
+    book = wiring.rule_book(conf, cast(Journal, None))
+    assert book is not None
+    facts = Facts(tuple(Region(name, "") for name in "ABC"), bound=frozenset("BC"))
+    assert strategy(book).place(Image("i", "active"), facts).regions == {"B", "C"}
 
 
 @pytest.mark.parametrize(
