@@ -17,6 +17,7 @@ from bench import (
     fanout,
     filesystem,
     hints,
+    jobs,
     journal,
     memory,
     metadata,
@@ -48,6 +49,7 @@ BENCHES: dict[str, Callable[[bool], report.Report]] = {
     "audit": audit.run,
     "journal": journal.run,
     "select": select.run,
+    "jobs": jobs.run,
 }
 HOOK = "hook"  # a program of its own
 

@@ -143,14 +143,15 @@ class Executor:
     def _tells(self, error: RegionError, replication: Replication | None) -> bool:
         """Whether ``error`` says how its region is.
 
-        Not if home has answered, and does not give the bytes of an image: that would count once for
-        each region which wants them, and soon nothing were done for any image. Nor if the ways of
-        bytes are blocked, beside the Glances that have answered.
+        Not if the region of the original has answered, and does not give the bytes of an image:
+        that would count once for each region which wants them, and soon nothing were done for any
+        image. Nor if the ways of bytes are blocked, beside the Glances that have answered.
         """
         if isinstance(error, WayBlocked):
             return False
-        of_bytes = replication is not None and replication.has_home
-        return error.region != self._services.home or not of_bytes or isinstance(error, Throttled)
+        if replication is None or not replication.has_home:
+            return True
+        return error.region != replication.source_region or isinstance(error, Throttled)
 
     def _read(self, task: Task, record: ImageRecord | None) -> Image | None:
         image = read(self._services, task.image_id, record)

@@ -24,12 +24,18 @@ def read(services: Services, image_id: str, record: ImageRecord | None) -> Image
     if image is None:
         doubt(service, original.image_id)
         return None
-    if record is None or record.origin is None:
+    return image if record is None else as_recorded(image, record)
+
+
+def as_recorded(image: Image, record: ImageRecord) -> Image:
+    """An original under the id that its replicas have, referring to what was copied along."""
+    if record.origin is None:
         return image
     # What it refers to is copied along, and has other ids where it is copied to by force.
     references = {"kernel_id": record.kernel_id, "ramdisk_id": record.ramdisk_id}
     copied = {name: value for name, value in references.items() if value is not None}
-    return dataclasses.replace(image, id=image_id, properties={**image.properties, **copied})
+    properties = {**image.properties, **copied}
+    return dataclasses.replace(image, id=record.image_id, properties=properties)
 
 
 def doubt(service: ImageService, image_id: str) -> None:

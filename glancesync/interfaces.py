@@ -20,6 +20,8 @@ from glancesync.model import (
     Finding,
     Image,
     ImageRecord,
+    Item,
+    Job,
     Outcome,
     Plan,
     Priority,
@@ -276,6 +278,32 @@ class Plans(Protocol):
         """Steps that were not asked for yet."""
 
 
+class Jobs(Protocol):
+    """What is read and written of jobs by what looks up their images."""
+
+    def get(self, job_id: int) -> Job | None:
+        """A job by its number."""
+
+    def copied(self, job_id: int, source: str, source_ids: Collection[str]) -> list[Item]:
+        """The items of a job that are about these images of ``source``."""
+
+    def expand(
+        self,
+        task: Task,
+        job: Job,
+        count: int,
+        items: Sequence[Item],
+        records: Sequence[ImageRecord],
+    ) -> None:
+        """Write the items of the next ``count`` resources, and have tasks opened for them.
+
+        Nothing is written if the job was cancelled. LeaseLost: as of :meth:`Queue.commit`.
+        """
+
+    def let_go(self, task: Task, job: Job) -> None:
+        """Have tasks opened for the items whose needs are met by now."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Endpoint:
     """How to reach an image's ``/file`` in a Glance. Holds a token: never log it."""
@@ -303,6 +331,9 @@ class ImageService(Protocol):
 
     def some(self, image_ids: Collection[str]) -> list[Image]:
         """Those of these images that it lists, hidden ones too, without their members."""
+
+    def named(self, name: str) -> list[Image]:
+        """The images, hidden ones too, that have exactly that name; without their members."""
 
     def with_bytes(self, hash_value: str) -> list[Image]:
         """The images, hidden ones too, whose ``os_hash_value`` is that; without their members."""

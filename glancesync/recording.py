@@ -100,6 +100,11 @@ class Recording:
             self._begun = None
 
     @property
+    def source_region(self) -> str:
+        """The region of the original."""
+        return self._original.region
+
+    @property
     def _replica_id(self) -> str:
         return self.replica.replica_id or self._task.image_id
 

@@ -56,6 +56,9 @@ class Replication(Acting):
             self._leave()
 
     def _run(self, home: Image | None) -> tuple[Changes, Outcome]:
+        if self._task.region == self._services.home == self._original.region:
+            # It was promoted since somebody has asked for it there.
+            return Changes(promoted=True), Done("it is one of home's images")
         gone = None if home else self._replicas.image(self._task.image_id)
         if home is None and (gone is None or gone.present):
             return self._undecided()
@@ -116,7 +119,7 @@ class Replication(Acting):
 
         :raises Refused: it was to be copied from a region that does not have it
         """
-        if self._original.region != self._services.home:
+        if self.record is not None and self.record.origin is not None:
             raise Refused(self._original.region, f"no longer has image {self._original.image_id}")
         said = "home does not have the image; its image task says whether it is gone"
         asked = self._task.priority <= Priority.USER
@@ -282,7 +285,8 @@ class Replication(Acting):
         if self._done and self._task.priority > (Priority.PLAN + Priority.AUDIT) // 2:
             counts += (Count(Counter.REPAIRED, self._task.region),)
         changes = Changes(replica=replica, notes=notes, counts=counts, unused=self._unused)
-        if self._task.region == self._services.home and replica.state in SETTLED:
+        at_home = self._task.region == self._services.home and replica.state in SETTLED
+        if at_home and replica.replica_id == replica.image_id:
             changes = dataclasses.replace(changes, promoted=True)
         if self.replica.copying_since:  # there is room for as many as it serves, and where it was
             more = self._settings.source_transfers + 1

@@ -9,7 +9,7 @@ from glancesync.choice import Route
 from glancesync.ends import Schemes, ways
 from glancesync.errors import BadRequest
 from glancesync.home import read
-from glancesync.interfaces import Replicas, Services, Transport
+from glancesync.interfaces import ImageService, Replicas, Services, Transport
 from glancesync.model import Image, Original
 
 
@@ -40,6 +40,13 @@ class Routing:
         :raises RegionError: home does not answer
         """
         return read(self._services(), image_id, self._replicas.image(image_id))
+
+    def service(self, region: str) -> ImageService:
+        """The Glance of a region.
+
+        :raises RegionError: it can't be reached now
+        """
+        return self._services()(region)
 
     def routes(self, image_id: str, region: str) -> tuple[Route, ...]:
         """All transports in their order; the first that is not unfit would be taken.

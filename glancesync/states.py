@@ -65,6 +65,7 @@ class TaskKind(enum.StrEnum):
     WATCH = "watch"  #: what changed lately in a region; never ends
     AUDIT = "audit"  #: everything a region has; never ends
     PLAN = "plan"  #: a plan: it is made, or its steps are asked for
+    JOB = "job"  #: a job: its images are looked up, and asked for
 
 
 #: Kinds of tasks that are opened by a wish and end with it.
@@ -161,6 +162,37 @@ class StepState(enum.StrEnum):
     STALE = "stale"  #: something was not as planned any more; nothing (more) was done
     FAILED = "failed"  #: the fast attempts are used up; it is tried again at long intervals
     CANCELLED = "cancelled"  #: its task was ended by hand
+
+
+class JobState(enum.StrEnum):
+    """Where a job is; seen by its items, so true at every moment."""
+
+    ACTIVE = "active"  #: images are still to be looked up, or an item has not ended
+    DONE = "done"  #: all that was asked for is in place
+    FAILED = "failed"  #: it has ended, and an item has not got what was asked for
+    CANCELLED = "cancelled"  #: somebody ended it before it was done
+
+
+class ItemState(enum.StrEnum):
+    """What became of one image of a job in one region."""
+
+    WAITING = "waiting"  #: for its kernel and ramdisk, which come first
+    PENDING = "pending"  #: a task has it
+    COPYING = "copying"  #: its bytes are on their way; not recorded, but seen by its replica
+    DONE = "done"  #: it was copied, or brought up to date
+    IN_SYNC = "in_sync"  #: it was there as it should be; nothing was copied
+    CONFLICT = "conflict"  #: the region holds another image under that id
+    FAILED = "failed"  #: the fast attempts are used up; it is tried again at long intervals
+    REFUSED = "refused"  #: it can't be done, nothing was tried
+    CANCELLED = "cancelled"  #: the job was ended first
+
+
+#: An item in one of these keeps its job active.
+UNENDED = frozenset({ItemState.WAITING, ItemState.PENDING})
+#: Items whose task may still bring them what was asked for.
+TRIED = frozenset({ItemState.PENDING, ItemState.CONFLICT, ItemState.FAILED})
+ARRIVED = frozenset({ItemState.DONE, ItemState.IN_SYNC})
+MISSED = frozenset({ItemState.CONFLICT, ItemState.FAILED, ItemState.REFUSED})
 
 
 class FindingKind(enum.StrEnum):

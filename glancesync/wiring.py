@@ -11,6 +11,7 @@ import pathlib
 import random
 import socket
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 
 from keystoneauth1 import loading as ks_loading
@@ -24,6 +25,7 @@ from glancesync.conf import CREDENTIALS, broken, check, rules_file, store_file, 
 from glancesync.destinations import Destinations
 from glancesync.errors import ConfigurationError
 from glancesync.executor import Executor, Flow
+from glancesync.jobs import Jobbing
 from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
 from glancesync.maintenance import Discovery, Presence, Purge
@@ -346,6 +348,7 @@ def executor(
         delete_mode=DeleteMode(conf.delete_mode),
         delete_grace=conf.delete_grace,
     )
+    jobbing = Jobbing(journal.jobs, journal, services, lambda: str(uuid.uuid4()))
     planning = Planning(journal, journal, journal, journal.plans, services, settings)
     return Executor(
         journal,
@@ -362,6 +365,7 @@ def executor(
             TaskKind.WATCH: Flow(reconciler.watch, conf.watch_interval),
             TaskKind.AUDIT: Flow(reconciler.audit, conf.audit_interval),
             TaskKind.PLAN: Flow(planning.run),
+            TaskKind.JOB: Flow(jobbing.run),
         },
         heard,
     )

@@ -28,10 +28,14 @@ MAX_LIMIT = 1000
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What a request may bring."""
+    """What a request may bring.
+
+    ``jobs``: how many a project may have active at a time; 0: any number.
+    """
 
     body: int = 1024 * 1024  # bytes
     events: int = 1000
+    jobs: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +97,7 @@ class Call:
             data = json.loads(raw)
         except (ValueError, RecursionError) as error:
             raise BadRequest(f"the body is not JSON: {error}") from None
-        _check(data, schema, "body")
+        check(data, schema, "body")
         return data
 
     def query(self, schema: Mapping[str, Any]) -> dict[str, str]:
@@ -108,7 +112,7 @@ class Call:
             raise BadRequest(
                 f"query: unknown parameter {unknown[0]!r}; allowed: {', '.join(sorted(allowed))}"
             )
-        _check(items, schema, "query")
+        check(items, schema, "query")
         return items
 
     def limit(self) -> int:
@@ -146,7 +150,11 @@ def natural(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
-def _check(data: Any, schema: Mapping[str, Any], where: str) -> None:
+def check(data: Any, schema: Mapping[str, Any], where: str) -> None:
+    """Go on only if ``data`` is as ``schema`` has it.
+
+    :raises BadRequest: 400, naming field and rule
+    """
     checker = jsonschema.Draft202012Validator.FORMAT_CHECKER
     validator = jsonschema.Draft202012Validator(schema, format_checker=checker)
     error = jsonschema.exceptions.best_match(validator.iter_errors(data))

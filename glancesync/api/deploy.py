@@ -86,8 +86,13 @@ def app_factory(global_conf: dict[str, str], **local: str) -> WSGI:
     wired = _wired[global_conf["glancesync_wired"]]
     enforcer = policy.Enforcer(wired.conf)
     enforcer.register_defaults(list_rules())
-    limits = Limits(body=wired.conf.max_request_body_size, events=wired.conf.max_events_per_request)
-    strategy = functools.partial(strategy_name, wired.conf)
+    conf = wired.conf
+    limits = Limits(
+        body=conf.max_request_body_size,
+        events=conf.max_events_per_request,
+        jobs=conf.open_jobs_per_project,
+    )
+    strategy = functools.partial(strategy_name, conf)
     parts = (wired.journal, wired.routing, wired.ruling, wired.selecting)
     return Application(*parts, enforcer, limits, strategy)
 

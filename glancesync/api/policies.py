@@ -6,6 +6,8 @@ from oslo_policy import policy
 
 ADMIN = "role:admin"
 OWNER = "role:admin or project_id:%(project_id)s"
+USER = "role:admin or role:reader or role:member"
+MEMBER = "role:admin or role:member"
 
 RULES = {
     "glancesync:events:create": (
@@ -15,7 +17,7 @@ RULES = {
         "/v1/events",
     ),
     "glancesync:images:list": (
-        "role:admin or role:reader or role:member",
+        USER,
         "List the images of one's project, with their replicas.",
         "GET",
         "/v1/images",
@@ -64,8 +66,14 @@ RULES = {
         "GET",
         "/v1/images/{id}/routes",
     ),
+    "glancesync:images:unpin": (
+        "role:admin or (role:member and project_id:%(project_id)s)",
+        "Say that nobody wants an image in a region by name any more.",
+        "DELETE",
+        "/v1/images/{id}/pins/{region}",
+    ),
     "glancesync:replicas:list": (
-        "role:admin or role:reader or role:member",
+        USER,
         "List the replicas of one's project's images.",
         "GET",
         "/v1/replicas",
@@ -147,6 +155,34 @@ RULES = {
         "POST",
         "/v1/rules/preview",
     ),
+    "glancesync:jobs:list": (USER, "List the jobs of one's project.", "GET", "/v1/jobs"),
+    "glancesync:jobs:all": (
+        ADMIN,
+        "See the jobs of all projects, and copy the images of all; no limit on active jobs.",
+        "GET",
+        "/v1/jobs",
+    ),
+    "glancesync:jobs:create": (
+        MEMBER,
+        "Have images that one may see copied to regions.",
+        "POST",
+        "/v1/jobs",
+    ),
+    "glancesync:jobs:replace": (
+        ADMIN,
+        "Replace what is in the way of a job, and was not made by glance-sync.",
+        "POST",
+        "/v1/jobs",
+    ),
+    "glancesync:jobs:promote": (
+        MEMBER,
+        "Have an image of a region become one of home's.",
+        "POST",
+        "/v1/regions/{name}/promote",
+    ),
+    "glancesync:jobs:show": (USER, "Show a job with its items.", "GET", "/v1/jobs/{id}"),
+    "glancesync:jobs:cancel": (MEMBER, "End a job.", "POST", "/v1/jobs/{id}/cancel"),
+    "glancesync:jobs:delete": (MEMBER, "Forget a job that has ended.", "DELETE", "/v1/jobs/{id}"),
     "glancesync:status:show": (ADMIN, "See whether all is in sync.", "GET", "/v1/status"),
 }
 

@@ -15,19 +15,30 @@ from glancesync.model import (
     Event,
     Finding,
     ImageRecord,
+    ItemView,
+    Job,
     Need,
+    Pin,
     Plan,
     Region,
     Replica,
     ReplicaView,
     Step,
+    Tally,
     Task,
 )
 from glancesync.placement.rules import DEFAULT, PRIORITIES, Book, Effect
 from glancesync.placement.selection import Judged
 from glancesync.rulebook import file as rulebook
 from glancesync.ruling import Amount, Preview, Ruled
-from glancesync.states import BreakerState, ReplicaState, StepState
+from glancesync.states import (
+    MISSED,
+    UNENDED,
+    BreakerState,
+    JobState,
+    ReplicaState,
+    StepState,
+)
 
 
 def moment(seconds: float | None) -> str | None:
@@ -102,7 +113,10 @@ def route(one: Route) -> dict[str, Any]:
     }
 
 
-def image(record: ImageRecord, replicas: Sequence[ReplicaView]) -> dict[str, Any]:
+def image(
+    record: ImageRecord, replicas: Sequence[ReplicaView], pins: Sequence[Pin]
+) -> dict[str, Any]:
+    """An image with those of ``replicas`` and ``pins`` that are its own."""
     return {
         "id": record.image_id,
         "name": record.name,
@@ -114,9 +128,21 @@ def image(record: ImageRecord, replicas: Sequence[ReplicaView]) -> dict[str, Any
         "changed_at": moment(record.changed_at),
         "observed_at": moment(record.observed_at),
         "last_error": record.last_error,
+        "origin": record.origin,
+        "origin_id": record.origin_id,
         "replicas": [
             replica(view) for view in replicas if view.replica.image_id == record.image_id
         ],
+        "pins": [pin(one) for one in pins if one.image_id == record.image_id],
+    }
+
+
+def pin(one: Pin) -> dict[str, Any]:
+    return {
+        "region": one.region,
+        "cause": one.cause,
+        "pinned_at": moment(one.pinned_at),
+        "used_at": moment(one.used_at),
     }
 
 
@@ -394,3 +420,68 @@ def preview(found: Preview, book: Book, in_force: str, regions: Sequence[Region]
 
 def _amount(one: Amount | None) -> dict[str, int]:
     return dataclasses.asdict(one or Amount())
+
+
+def job(one: Job, tally: Tally) -> dict[str, Any]:
+    """A job without its items, and without the bytes of all of them.
+
+    :param tally: of its items
+    """
+    counts = {state.value: count for state, count in tally.states.items()}
+    looked_up = one.cancelled_at is not None or one.position >= one.size
+    state = JobState.DONE
+    if not looked_up or UNENDED & tally.states.keys():
+        state = JobState.ACTIVE
+    elif one.cancelled_at is not None:
+        state = JobState.CANCELLED
+    elif MISSED & tally.states.keys():
+        state = JobState.FAILED
+    ended = None if state is JobState.ACTIVE else tally.ended_at or one.cancelled_at
+    return {
+        "id": one.id,
+        "resource_type": "image",
+        "state": state.value,
+        "project_id": one.project_id,
+        "sets": [
+            {
+                "source": wish.source,
+                "target": list(wish.targets),
+                "resources": len(wish.resources),
+                "force": wish.force,
+                "on_conflict": "replace" if wish.replace else "fail",
+            }
+            for wish in one.wishes
+        ],
+        "looked_up": one.position,
+        "items": counts,
+        "reason": one.reason,
+        "actor": one.actor.as_dict(),
+        "created_at": moment(one.created_at),
+        "ended_at": moment(ended),
+    }
+
+
+def item(one: ItemView, waits: str | None) -> dict[str, Any]:
+    """An item of a job.
+
+    :param waits: why work for its region does not start
+    """
+    own = one.item
+    return {
+        "number": own.number,
+        "resource": own.resource,
+        "source": own.source,
+        "source_id": own.source_id,
+        "image_id": own.image_id,
+        "name": own.name,
+        "region": own.region,
+        "replica_id": one.replica_id,
+        "state": one.state.value,
+        "bytes_done": one.bytes_done,
+        "bytes_total": own.size,
+        "needs": list(own.needs),
+        "result": own.result,
+        "reason": one.reason,
+        "waits": waits if own.state in UNENDED else None,
+        "ended_at": moment(own.ended_at),
+    }

@@ -27,6 +27,13 @@ OPTIONS = [
         help="Events taken in one POST /v1/events; more are refused with 413.",
     ),
     cfg.IntOpt(
+        "open_jobs_per_project",
+        default=10,
+        min=0,
+        help="Jobs that a project may have active at a time; further ones are refused with 403. "
+        "0: any number. Admins are not limited.",
+    ),
+    cfg.IntOpt(
         "max_request_body_size",
         default=1024 * 1024,
         min=1024,

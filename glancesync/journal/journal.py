@@ -14,6 +14,7 @@ from glancesync.interfaces import Ask, Changes, Note, Placed
 from glancesync.journal import (
     audits,
     events,
+    jobs,
     nodes,
     pins,
     plans,
@@ -27,6 +28,7 @@ from glancesync.journal import (
 from glancesync.journal.adoptions import Adoptions
 from glancesync.journal.bindings import Bindings
 from glancesync.journal.database import Database
+from glancesync.journal.jobs import Jobs
 from glancesync.journal.plans import Plans
 from glancesync.journal.retries import retried
 from glancesync.model import (
@@ -67,6 +69,7 @@ class Journal:
         self.adoptions = Adoptions(database, self.ask)
         self.bindings = Bindings(database, lambda: self._wake())
         self.plans = Plans(database, lambda: self._wake())
+        self.jobs = Jobs(database, lambda: self._wake())
 
     def on_work(self, wake: Callable[[], None]) -> None:
         """Have ``wake`` called whenever this process may have made a task due."""
@@ -219,6 +222,9 @@ class Journal:
                 queue.begin(connection, task)
             if outcome is not None:
                 queue.conclude(connection, task, outcome, row)
+            if task.kind is TaskKind.REPLICA:
+                over = changes.promoted or not queue.again(task, row)
+                jobs.follow(connection, task, changes, outcome, over=over)
             tallies.add(connection, tallies.of_end(task, changes, outcome, row.waited))
         if changes.asks or outcome is not None:
             self._wake()
@@ -226,9 +232,9 @@ class Journal:
     def _promote(self, connection: Any, task: Task) -> None:
         """Home has the task's image: from now on it is one of home's, and goes where these go."""
         old = replicas.get_image(connection, task.image_id)
+        replicas.promote(connection, task.image_id, task.region)
         if old is None or old.origin is None:
             return
-        replicas.promote(connection, task.image_id, task.region)
         pins.remove(connection, task.image_id, [task.region])
         said = f"made from image {old.origin_id or task.image_id} of {old.origin}"
         events.add(connection, task.image_id, [Note("promoted", said, task.region)], task.actor)
@@ -312,6 +318,12 @@ class Journal:
     def facts(self, images: Collection[Image]) -> dict[str, Facts]:
         with self.database.read() as connection:
             return pins.facts(connection, images, regions.every(connection))
+
+    @retried
+    def pins(self, image_ids: Collection[str]) -> list[Pin]:
+        """Where somebody wants these images by name, by image and region."""
+        with self.database.read() as connection:
+            return pins.of_images(connection, image_ids)
 
     @retried
     def progress(self, image_id: str, region: str, done: int, total: int | None) -> None:
@@ -600,7 +612,10 @@ class Journal:
                 task = self._note_task(connection, task_id, _CANCELLED, actor)
                 if task.kind is TaskKind.PLAN:
                     plans.abandon(connection, int(task.image_id), _CANCELLED)
+                elif task.kind is TaskKind.JOB:
+                    jobs.cancel(connection, int(task.image_id), actor)
                 else:
+                    jobs.abandon(connection, task.image_id, task.region, _CANCELLED)
                     replicas.abandon(connection, task.image_id, task.region, _CANCELLED)
         return changed
 

@@ -14,21 +14,36 @@ from glancesync.model import Image, Pin, Region
 from glancesync.placement.rules import of_bytes
 from glancesync.placement.strategies import Facts
 
+_SOME = 500  # rows that one statement names
+
 
 def put(connection: sa.Connection, pins: Iterable[Pin]) -> list[Pin]:
     """Insert, or say again; the times become the database's now. Those that are new."""
-    new = [one for one in pins if not use(connection, one.image_id, one.region)]
-    for one in new:
-        connection.execute(
-            sa.insert(p).values(
-                image_id=one.image_id,
-                region=one.region,
-                cause=one.cause,
-                actor=rows.actor_text(one.actor),
-                pinned_at=now(),
-                used_at=now(),
-            )
-        )
+    wanted = {(one.image_id, one.region): one for one in pins}
+    keys = sorted(wanted)
+    known: set[tuple[str, str]] = set()
+    for start in range(0, len(keys), _SOME):
+        these = sa.tuple_(p.c.image_id, p.c.region).in_(keys[start : start + _SOME])
+        query = sa.select(p.c.image_id, p.c.region).where(these).with_for_update()
+        found = {(row.image_id, row.region) for row in connection.execute(query)}
+        if found:
+            connection.execute(sa.update(p).where(these).values(used_at=now()))
+        known |= found
+    new = [wanted[key] for key in keys if key not in known]
+    if new:
+        at = float(connection.execute(sa.select(now())).scalar_one())
+        values = [
+            {
+                "image_id": one.image_id,
+                "region": one.region,
+                "cause": one.cause,
+                "actor": rows.actor_text(one.actor),
+                "pinned_at": at,
+                "used_at": at,
+            }
+            for one in new
+        ]
+        connection.execute(sa.insert(p), values)
     return new
 
 
@@ -36,6 +51,12 @@ def use(connection: sa.Connection, image_id: str, region: str) -> bool:
     """Say again that an image is wanted in a region; False if nobody had said so."""
     same = sa.and_(p.c.image_id == image_id, p.c.region == region)
     return bool(connection.execute(sa.update(p).where(same).values(used_at=now())).rowcount)
+
+
+def of_images(connection: sa.Connection, image_ids: Collection[str]) -> list[Pin]:
+    query = sa.select(p).where(p.c.image_id.in_(sorted(image_ids)))
+    found = connection.execute(query.order_by(p.c.image_id, p.c.region))
+    return [rows.pin(row) for row in found]
 
 
 def remove(connection: sa.Connection, image_id: str, regions: Collection[str]) -> None:
@@ -57,8 +78,8 @@ def facts(
     """What the place of each of ``images`` goes by, by its id."""
     ids = sorted(image.id for image in images)
     pins: dict[str, dict[str, Pin]] = {image_id: {} for image_id in ids}
-    for row in connection.execute(sa.select(p).where(p.c.image_id.in_(ids))):
-        pins[row.image_id][row.region] = rows.pin(row)
+    for one in of_images(connection, ids):
+        pins[one.image_id][one.region] = one
     columns = (i.c.image_id, i.c.actor, i.c.origin, i.c.last_error)
     query = sa.select(*columns).where(i.c.image_id.in_(ids))
     records = {row.image_id: row for row in connection.execute(query)}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from glancesync.journal import jobs
 from glancesync.journal.database import now
 from glancesync.journal.schema import binding as b
 from glancesync.journal.schema import event as e
@@ -34,6 +35,8 @@ def purge(connection: sa.Connection, seconds: float, limit: int) -> int:
         gone += _plans(connection, before, limit - gone)
     if gone < limit:
         gone += _bindings(connection, before, limit - gone)
+    if gone < limit:
+        gone += jobs.purge(connection, before, limit - gone)
     if gone < limit:
         gone += _images(connection, before, limit - gone)
     return gone

@@ -399,19 +399,32 @@ def begin(connection: sa.Connection, task: Task) -> None:
     connection.execute(sa.update(t).where(*mine(task)).values(waiting_since=None))
 
 
+def _since(task: Task, row: sa.Row[Any]) -> bool:
+    """Whether somebody has asked for the task since it was claimed."""
+    return bool(row.asked > task.asked or (row.decision is not None and task.decision is None))
+
+
+def again(task: Task, row: sa.Row[Any]) -> bool:
+    """Whether a task that is done is due again, as not all was done that was asked for.
+
+    :param row: the task's row, fenced
+    """
+    return _since(task, row) or (task.decision is not None and row.asked > 0)
+
+
 def conclude(connection: sa.Connection, task: Task, outcome: Outcome, row: sa.Row[Any]) -> None:
     """Write what was decided about a task.
 
     :param row: the task's row, fenced; asked more often than at the claim, it is due again
     """
     decided = task.decision is not None
-    again = row.asked > task.asked or (row.decision is not None and not decided)
+    asked_again = _since(task, row)
     values: dict[str, Any] = {"updated_at": now(), **_NO_LEASE}
     if decided and isinstance(outcome, Done | Again):
         values["decision"] = None
     match outcome:
         # With a decision only that was carried out, and nothing that others asked for.
-        case Done(result) if again or (decided and row.asked > 0):
+        case Done(result) if again(task, row):
             values |= {"reason": result, "attempt": 0, "waiting_since": None, **_postponed(0)}
             values |= {"since": task.updated_at}  # when it was claimed: the new wish came later
             if row.decision is not None and not decided:
@@ -422,17 +435,17 @@ def conclude(connection: sa.Connection, task: Task, outcome: Outcome, row: sa.Ro
             values |= {"force": False, "verify": False}
         case Again(seconds, result):
             values |= {"reason": result, "attempt": 0, "waiting_since": None}
-            values |= _postponed(0 if again else seconds)
+            values |= _postponed(0 if asked_again else seconds)
         case Snooze(seconds, reason, wanted):
-            values |= _postponed(0 if again else seconds)
+            values |= _postponed(0 if asked_again else seconds)
             if not wanted:
-                values |= {"since": task.updated_at if again else now() + seconds}
+                values |= {"since": task.updated_at if asked_again else now() + seconds}
             values |= {
                 "reason": reason,
                 "waiting_since": sa.func.coalesce(t.c.waiting_since, now()),
             }
         case Retry(seconds, error, failed):
-            urgent = again and row.priority <= Priority.USER
+            urgent = asked_again and row.priority <= Priority.USER
             values |= _postponed(0 if urgent else seconds, failed=failed)
             values |= {"reason": error, "attempt": task.attempt + 1, "waiting_since": None}
     connection.execute(sa.update(t).where(*mine(task)).values(**values))

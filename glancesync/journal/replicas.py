@@ -16,8 +16,11 @@ from glancesync.model import ImageRecord, Replica
 from glancesync.states import BEHIND, ENDED, SETTLED, ReplicaState, check_move
 
 
-def save_image(connection: sa.Connection, record: ImageRecord) -> None:
-    """Insert or replace the record of a home image; its times become the database's now.
+def save_image(connection: sa.Connection, record: ImageRecord, *, taken: bool = False) -> None:
+    """Insert or replace the record of an image; its times become the database's now.
+
+    Where an image comes from stays as it is on record, unless it is ``taken`` from there by this:
+    it may have become one of home's since the caller has read it.
 
     Several tasks may see the same change at the same time. Each other fingerprint has another
     generation, so that no replica is taken for up to date that was made from an older look.
@@ -28,6 +31,8 @@ def save_image(connection: sa.Connection, record: ImageRecord) -> None:
     if old is None:
         connection.execute(sa.insert(i).values(values))
         return
+    if not taken:
+        del values["origin"], values["origin_id"]
     changed = old.fingerprint != record.fingerprint
     values["generation"] = max(record.generation, old.generation + changed)
     if values["generation"] == old.generation:

@@ -18,16 +18,20 @@ from glancesync.model import (
     Event,
     Finding,
     ImageRecord,
+    Item,
+    Job,
     Pin,
     Plan,
     Region,
     Replica,
     Step,
     Task,
+    Wish,
 )
 from glancesync.states import (
     DeleteMode,
     FindingKind,
+    ItemState,
     PlanState,
     ReplicaState,
     StepState,
@@ -151,6 +155,30 @@ def step(row: Row) -> Step:
         data[name] = tuple(json.loads(data[name]))
     data["state"] = StepState(data["state"])
     return Step(**data)
+
+
+def job(row: Row) -> Job:
+    data = dict(row._mapping)
+    data["wishes"] = tuple(wish(one) for one in json.loads(data["wishes"]))
+    data["actor"] = actor(data["actor"])
+    del data["total"]
+    return Job(**data)
+
+
+def wish(data: dict[str, Any]) -> Wish:
+    lists = {name: tuple(data[name]) for name in ("targets", "resources")}
+    return Wish(**{**data, **lists})
+
+
+def item(row: Row) -> Item:
+    data = {column.name: row._mapping[column] for column in schema.item.c}
+    data["state"] = ItemState(data["state"])
+    data["needs"] = tuple(json.loads(data["needs"]))
+    return Item(**data)
+
+
+def item_values(value: Item) -> dict[str, Any]:
+    return {**vars(value), "state": value.state.value, "needs": json.dumps(value.needs)}
 
 
 def event(row: Row) -> Event:

@@ -15,6 +15,7 @@ from sqlalchemy.dialects import mysql
 from glancesync.states import (
     DeleteMode,
     FindingKind,
+    ItemState,
     PlanState,
     ReplicaState,
     StepState,
@@ -305,6 +306,47 @@ step = _table(
     sa.Column("result", Text),
     sa.Column("looked_at", Time, nullable=False),
     sa.CheckConstraint(_in("state", StepState), name="state"),
+)
+
+job = _table(
+    "job",
+    sa.Column("id", BigKey, primary_key=True, autoincrement=True),
+    sa.Column("project_id", Name),
+    sa.Column("everything", sa.Boolean(create_constraint=False), nullable=False),
+    sa.Column("wishes", Text, nullable=False),
+    sa.Column("total", sa.Integer, nullable=False),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("actor", Text, nullable=False),
+    sa.Column("created_at", Time, nullable=False),
+    sa.Column("cancelled_at", Time),
+    sa.Index("ix_job_project_id", "project_id"),
+    sa.Index("ix_job_created_at", "created_at"),
+)
+
+item = _table(
+    "item",
+    sa.Column("job_id", BigKey, primary_key=True, autoincrement=False),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("resource", Name, nullable=False),
+    sa.Column("source", Name, nullable=False),
+    sa.Column("region", Name, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("source_id", Id),
+    sa.Column("image_id", Id),
+    sa.Column("name", Name),
+    sa.Column("size", sa.BigInteger),
+    sa.Column("force", sa.Boolean(create_constraint=False), nullable=False),
+    sa.Column("replace", sa.Boolean(create_constraint=False), nullable=False),
+    sa.Column("needs", Text, nullable=False),
+    sa.Column("part", sa.Boolean(create_constraint=False), nullable=False),
+    sa.Column("pinned", sa.Boolean(create_constraint=False), nullable=False),
+    sa.Column("touched", sa.Boolean(create_constraint=False), nullable=False),
+    sa.Column("result", Text),
+    sa.Column("ended_at", Time),
+    sa.CheckConstraint(_in("state", ItemState), name="state"),
+    sa.Index("ix_item_image_id", "image_id", "region"),
+    sa.Index("ix_item_job_id_state", "job_id", "state"),
+    sa.Index("ix_item_job_id_source_id", "job_id", "source_id"),
 )
 
 node = _table(

@@ -200,6 +200,40 @@ class Client:
             query["cause"] = cause
         return self._one("binding", "DELETE", f"/v1/bindings/{binding_id}", params=query)
 
+    def create_job(self, body: Json) -> Json:
+        """Ask for images to be copied; each call makes one more job."""
+        return self._one("job", "POST", "/v1/jobs", json=body)
+
+    def promote(self, region: str, image: str, *, force: bool) -> Json:
+        """Ask for an image of a region to become one of home's; the job that does it."""
+        body = {"image": image, "force": force}
+        return self._one("job", "POST", f"{_region(region)}/promote", json=body)
+
+    def jobs(self, **query: str | None) -> Iterator[Json]:
+        """Jobs, the newest first."""
+        return self._pages("jobs", query)
+
+    def job(self, job_id: int) -> Json:
+        """Without its items."""
+        return self._one("job", "GET", f"/v1/jobs/{job_id}", params={"limit": "1"})
+
+    def job_items(self, job_id: int, state: str | None) -> Iterator[Json]:
+        """The items of a job by number."""
+        return self._pages("items", {"state": state}, f"/v1/jobs/{job_id}")
+
+    def cancel_job(self, job_id: int) -> Json:
+        """The job; a second time is refused."""
+        return self._one("job", "POST", f"/v1/jobs/{job_id}/cancel")
+
+    def delete_job(self, job_id: int) -> None:
+        """Forget it; a second time it is not there."""
+        self._call("deleted", "DELETE", f"/v1/jobs/{job_id}")
+
+    def unpin(self, image_id: str, region: str) -> None:
+        """Say that nobody wants an image in a region by name; a second time nobody did."""
+        where = urllib.parse.quote(region, safe="")
+        self._call("image_id", "DELETE", f"/v1/images/{image_id}/pins/{where}")
+
     def tasks(self, **query: str | None) -> Iterator[Json]:
         """Tasks by id: the open ones unless ``state`` is given, of the ``kind`` if it is."""
         return self._pages("tasks", query)

@@ -150,6 +150,13 @@ class InSync(FormattableColumn[list[str]]):
         return f"{len(self._value)}/{self._of}"
 
 
+class Pins(FormattableColumn[list[Json]]):
+    """The regions in which somebody wants an image by name, and who, one a line."""
+
+    def human_readable(self) -> str:
+        return "\n".join(f"{one['region']}: {one['cause']}" for one in self._value)
+
+
 class Replicas(FormattableColumn[list[Json]]):
     """The replicas of an image, as a table of their own, and below it what went wrong."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from glancesync.osc import commands, find
 from glancesync.osc.client import Json
-from glancesync.osc.columns import InSync, Moment, Replicas, Size, States, Words
+from glancesync.osc.columns import InSync, Maybe, Moment, Pins, Replicas, Size, States, Words
 from glancesync.osc.standing import Standing, alive, standings
 
 
@@ -80,6 +80,9 @@ class ShowImage(commands.ShowOne):
             "changed_at": Moment(image["changed_at"]),
             "observed_at": Moment(image["observed_at"]),
             "last_error": Words(image["last_error"]),
+            "origin": Maybe(image["origin"]),
+            "origin_id": Maybe(image["origin_id"]),
             "replicas": Replicas(image["replicas"]),
+            "pins": Pins(image["pins"]),
         }
         return tuple(fields), tuple(fields.values())

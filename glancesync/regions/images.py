@@ -201,6 +201,12 @@ class GlanceImages:
                 found += self._listed(id=f"in:{','.join(ids[start : start + _IDS])}")
         return found
 
+    def named(self, name: str) -> list[Image]:
+        with translated(self.region, "list the images with a name"):
+            # What begins like Glance's only operator on names has to be quoted.
+            said = f'in:"{name}"' if name.startswith("in:") else name
+            return [one for one in self._listed(name=said) if one.name == name]
+
     def with_bytes(self, hash_value: str) -> list[Image]:
         with translated(self.region, "list the images with a hash"):
             return self._listed(os_hash_value=hash_value)

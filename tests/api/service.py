@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import pathlib
 import tempfile
+import threading
 from typing import Any
 from unittest import mock
 
@@ -21,7 +22,8 @@ from glancesync.api import deploy
 from glancesync.conf import load
 from glancesync.destinations import Destinations
 from glancesync.errors import Transient
-from glancesync.interfaces import Ask, Changes, Services
+from glancesync.interfaces import Ask, Changes, ImageService, Services
+from glancesync.jobs import Jobbing
 from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
 from glancesync.model import (
@@ -37,12 +39,14 @@ from glancesync.model import (
     Retry,
     Step,
     Task,
+    Wish,
 )
 from glancesync.placement.strategies import STRATEGIES
 from glancesync.routing import Routing
 from glancesync.ruling import Ruling
 from glancesync.selecting import Selecting
 from glancesync.states import FindingKind, PlanState, ReplicaState, TaskKind
+from tests.contract.listing_glance import ListingGlance
 from tests.journals import record
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -97,11 +101,6 @@ def _fetch_token(self: AuthProtocol, token: str, **kwargs: object) -> dict[str, 
     }
 
 
-def _silent() -> Services:
-    """The regions of this API: what it looks up in them it does not get."""
-    raise Transient("RegionOne", "could not read the image: it does not answer")
-
-
 def _scope(project: str | None, domain: dict[str, str]) -> dict[str, Any]:
     if project is None:
         return {"system": {"all": True}}
@@ -112,6 +111,11 @@ class Empty(fixture.GabbiFixture):
     """An API over a journal without a single row."""
 
     strategy = "None"
+    options = ""
+
+    def services(self) -> Services:
+        """The regions of this API: what it looks up in them it does not get."""
+        raise Transient("RegionOne", "could not read the image: it does not answer")
 
     def start_fixture(self) -> None:
         self._stack = contextlib.ExitStack()
@@ -128,6 +132,7 @@ class Empty(fixture.GabbiFixture):
             f"[keystone_authtoken]\n"
             f"www_authenticate_uri = http://keystone:5000/v3\n"
             f"service_token_roles_required = true\n"
+            f"[DEFAULT]\n" + self.options
         )
         conf = load(["--config-file", str(config)], prog="test", version="0")
         database = Database(url)
@@ -135,7 +140,7 @@ class Empty(fixture.GabbiFixture):
         database.migrate()
         self.journal = Journal(database)
         self._stack.enter_context(mock.patch.object(AuthProtocol, "fetch_token", _fetch_token))
-        routing = Routing(self.journal, _silent, [], {})
+        routing = Routing(self.journal, self.services, [], {})
         selecting = Selecting(wiring.selection(conf))
         app = deploy.load(conf, self.journal, routing, self.ruling(), selecting)
         _running["app"] = app
@@ -144,7 +149,7 @@ class Empty(fixture.GabbiFixture):
     def ruling(self) -> Ruling:
         """What says where images go: to all regions."""
         destinations = Destinations(STRATEGIES["ALL"], self.journal)
-        return Ruling(destinations, None, self.journal, self.journal, _silent, ["upload"])
+        return Ruling(destinations, None, self.journal, self.journal, self.services, ["upload"])
 
     def fill(self) -> None:
         """Put rows into the journal."""
@@ -317,6 +322,69 @@ class Planned(Estate):
         unread = {"RegionThree": "RegionThree: HTTP 500"} if plan.id == 3 else {}
         ready = dataclasses.replace(plan, state=PlanState.READY, strategy="ALL", unread=unread)
         self._commit(Done("the plan is ready"), Changes(plan=ready, steps=steps))
+
+
+class Regions:
+    """``interfaces.Services`` of one region that answers."""
+
+    home = "RegionOne"
+
+    def __init__(self) -> None:
+        self.glance = ListingGlance("RegionOne")
+
+    def __call__(self, region: str) -> ImageService:
+        if region != self.home:
+            raise Transient(region, "it does not answer")
+        return self.glance.service
+
+
+class Jobs(Estate):
+    """Job 1 of project A is done, 2 has failed, 3 is active, and so is 4 of project B.
+
+    Home has A1 and A2 of project A, called "twin", and B1 of project B, which is private.
+    """
+
+    strategy = "ALL"
+    options = "open_jobs_per_project = 2\n"
+
+    def services(self) -> Services:
+        return self.regions
+
+    def fill(self) -> None:
+        self.regions = Regions()
+        glance = self.regions.glance
+        self._stack.callback(glance.close)
+        for image_id, owner, name in ((A1, PROJECT_A, "twin"), (A2, PROJECT_A, "twin")):
+            glance.add(image_id, owner=owner, name=name, visibility="private")
+        glance.add(B1, owner=PROJECT_B, name="b1", visibility="private")
+        super().fill()
+        self._job(PROJECT_A, A1)
+        self._commit(Done("copied"), self._arrived(A1))
+        self._job(PROJECT_A, A2, "nothing")
+        self._commit(Done("copied"), self._arrived(A2))
+        self._job(PROJECT_A, A2)
+        self._job(PROJECT_B, B1)
+
+    @staticmethod
+    def _arrived(image_id: str) -> Changes:
+        return Changes(
+            replica=Replica(image_id, "RegionThree", ReplicaState.IN_SYNC, image_id, made=True)
+        )
+
+    def _job(self, project: str, *resources: str) -> None:
+        wish = Wish("RegionOne", ("RegionThree",), resources)
+        jobs, actor = self.journal.jobs, Actor("u", project)
+        jobs.create([wish], actor, project_id=project, everything=False, most=None)
+        jobbing = Jobbing(jobs, self.journal, self.regions, lambda: "")
+        (task,) = self.journal.claim("host:1", lease=36000, limit=1, regions={""})
+        changes, outcome = jobbing.run(task, threading.Event())
+        self.journal.commit(task, changes, outcome)
+
+
+class Off(Jobs):
+    """The same, while synchronization is off."""
+
+    strategy = "None"
 
 
 class Gone(Estate):

@@ -49,6 +49,7 @@ LAYERS: dict[str, set[str]] = {
         "pacing",
         "reconciler",
         "listing",
+        "jobs",
         "planning",
     },
     "wiring": {"wiring", "conf"},

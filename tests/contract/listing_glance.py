@@ -129,7 +129,7 @@ class ListingGlance:
 
     def _list(self, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
         hidden = query["os_hidden"] == "true"
-        if "id" in query or "os_hash_value" in query:
+        if query.keys() & {"id", "os_hash_value", "name"}:
             ids = query["id"].removeprefix("in:").split(",") if "id" in query else self.images
             named = [self.images[one] for one in ids if one in self.images]
             of_hash = query.get("os_hash_value")
@@ -139,6 +139,7 @@ class ListingGlance:
                 if self._visible(one)
                 and one["os_hidden"] is hidden
                 and of_hash in (None, one["os_hash_value"])
+                and query.get("name") in (None, one["name"])
             ]
             return 200, {"images": [] if self.lists_nothing else found}
         since = query.get("updated_at", "gte:").removeprefix("gte:")

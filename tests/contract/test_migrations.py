@@ -17,7 +17,7 @@ from glancesync.interfaces import Ask, Changes
 from glancesync.journal import schema
 from glancesync.journal.database import Database, head, revisions
 from glancesync.journal.journal import Journal
-from glancesync.model import Actor, Done, Hint, Priority, Replica
+from glancesync.model import Actor, Done, Hint, Priority, Replica, Wish
 from glancesync.states import OPEN, FindingKind, ReplicaState, TaskKind, TaskState
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -212,6 +212,28 @@ def rows_of_0005(now: float) -> Rows:
     }
 
 
+def rows_of_0006(now: float) -> Rows:
+    """The same, as 0006 has it, and something in the table it added."""
+    rows = rows_of_0005(now)
+    for region in rows["region"]:
+        region |= {"capacity": None, "capacity_at": None, "found_at": now - HOUR}
+    binding = {
+        "id": 7,
+        "project_id": "bound",
+        "group_name": "",
+        "region": "RegionTwo",
+        "active": True,
+        "released": False,
+        "cause": "a contract",
+        "actor": "{}",
+        "began_at": now,
+        "ended_at": None,
+        "end_cause": None,
+        "ended_by": None,
+    }
+    return rows | {"binding": [binding]}
+
+
 #: Revision -> what a journal of that revision may hold. Every one we can upgrade from is here.
 ROWS: dict[str, Callable[[float], Rows]] = {
     "0001": rows_of_0001,
@@ -219,6 +241,7 @@ ROWS: dict[str, Callable[[float], Rows]] = {
     "0003": rows_of_0003,
     "0004": rows_of_0004,
     "0005": rows_of_0005,
+    "0006": rows_of_0006,
 }
 
 
@@ -372,9 +395,11 @@ def test_records_are_usable(database: Database, old: Rows) -> None:
     assert journal.referrers(IDS[-1]) == [row["image_id"] for row in old["image"] if row["present"]]
 
     journal.plans.create((), None, Actor())
+    wish = Wish("RegionTwo", ("RegionOne",), ("x",))
+    journal.jobs.create([wish], Actor(), project_id=None, everything=True, most=None)
     journal.discovered({one.name: one.url for one in journal.regions()}, "RegionOne")
     kinds = {task.kind for task in journal.list_tasks(kinds=set(TaskKind))}
-    assert kinds == set(TaskKind), "a plan's, and those that never end"
+    assert kinds == set(TaskKind), "a plan's, a job's, and those that never end"
     task = next(iter_claims(journal, {"RegionTwo"}))
     journal.commit(task, Changes(replica=Replica(task.image_id, "RegionTwo")), Done("well"))
     journal.run_audit("RegionTwo", Actor())

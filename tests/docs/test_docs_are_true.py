@@ -19,7 +19,17 @@ from glance_patch import opts as hook_options
 from glancesync.api import metrics, views
 from glancesync.api.policies import RULES
 from glancesync.api.routes import ROUTES
-from glancesync.api.schemas import bindings, events, images, plans, regions, replicas, rules, tasks
+from glancesync.api.schemas import (
+    bindings,
+    events,
+    images,
+    jobs,
+    plans,
+    regions,
+    replicas,
+    rules,
+    tasks,
+)
 from glancesync.conf import list_opts
 from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
@@ -29,14 +39,18 @@ from glancesync.model import (
     Binding,
     Finding,
     ImageRecord,
+    Item,
+    ItemView,
+    Job,
     Need,
     Plan,
     Region,
     Replica,
     ReplicaView,
     Step,
+    Tally,
 )
-from glancesync.states import FindingKind, PlanState, ReplicaState, StepState, TaskState
+from glancesync.states import FindingKind, ItemState, PlanState, ReplicaState, StepState, TaskState
 
 CHECKOUT = Path(__file__).parents[2]
 PAGES = CHECKOUT / "doc" / "source"
@@ -121,12 +135,17 @@ def test_every_policy_rule_is_documented_where_it_applies() -> None:
         ("POST /v1/bindings", bindings.CREATE),
         ("GET /v1/bindings", bindings.INDEX),
         ("DELETE /v1/bindings/{id}", bindings.DELETE),
+        ("POST /v1/jobs", jobs.SET),
+        ("POST /v1/jobs", jobs.TEMPLATE),
+        ("GET /v1/jobs", jobs.INDEX),
+        ("GET /v1/jobs/{id}", jobs.SHOW),
+        ("POST /v1/regions/{name}/promote", jobs.PROMOTE),
     ],
 )
 def test_what_a_request_may_hold_is_documented(title: str, schema: dict[str, Any]) -> None:
     text = section(page("api.rst"), title)
     for name in schema["properties"]:
-        assert f"``{name}``" in text, name
+        assert re.search(rf"``{name}``|\"{name}\":", text), name
 
 
 def test_the_fields_of_answers_are_documented() -> None:
@@ -134,7 +153,7 @@ def test_the_fields_of_answers_are_documented() -> None:
     replica = views.replica(ReplicaView(Replica("i", "r"), 1, None, None))
     record = ImageRecord("i", 1, "f", True, *[None] * 2, "active", *[None] * 4, 0.0, 0.0)
     shown = rows(section(text, "GET /v1/images/{id}"))
-    assert shown == {*replica, *views.image(record, [])}
+    assert shown == {*replica, *views.image(record, [], [])}
     assert rows(section(text, "GET /v1/regions/{name}")) == set(views.region(Region("r", "u")))
     audit = rows(section(text, "GET /v1/audits/{name}"))
     finding = views.finding(Finding("r", FindingKind.GONE, "i"))
@@ -148,6 +167,10 @@ def test_the_fields_of_answers_are_documented() -> None:
     ensure = section(text, "POST /v1/images/{id}/ensure")
     [shown] = re.findall(r"^   {\n(?:    .*\n)+   }$", ensure, re.M)
     assert json.loads(shown)["ensure"].keys() == need.keys()
+    job = views.job(Job(1, None, False, (), Actor()), Tally({}))
+    item = views.item(ItemView(Item(1, "x", "r", "s"), ItemState.PENDING), None)
+    shown = {*job, "bytes_done", "bytes_total", *item}
+    assert rows(section(text, "GET /v1/jobs/{id}")) == shown
     task = ast.parse((CHECKOUT / "glancesync/api/views.py").read_text())
     [function] = [f for f in task.body if isinstance(f, ast.FunctionDef) and f.name == "task"]
     keys = {key.value for key in ast.walk(function) if isinstance(key, ast.Constant)} - {None}
@@ -163,6 +186,7 @@ def test_the_fields_of_answers_are_documented() -> None:
         ("States of a replica", ReplicaState),
         ("States of a task", TaskState),
         ("States of a step", StepState),
+        ("States of an item of a job", ItemState),
     ],
 )
 def test_every_state_is_explained(title: str, states: type[enum.StrEnum]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glancesync.api.call import _check, natural
+from glancesync.api.call import check, natural
 from glancesync.api.policies import RULES, list_rules
 from glancesync.api.routes import ROUTES
 from glancesync.api.schemas import IMAGE_ID
@@ -38,18 +38,18 @@ SCHEMA: dict[str, Any] = {
 )
 def test_a_refusal_names_field_and_rule(data: Any, message: str) -> None:
     with pytest.raises(BadRequest) as caught:
-        _check(data, SCHEMA, "body")
+        check(data, SCHEMA, "body")
     assert (str(caught.value), caught.value.code) == (message, 400)
 
 
 def test_a_long_value_is_cut() -> None:
     with pytest.raises(BadRequest) as caught:
-        _check({"n": "x" * 100_000}, SCHEMA, "body")
+        check({"n": "x" * 100_000}, SCHEMA, "body")
     assert len(str(caught.value)) < 320
 
 
 def test_what_fits_passes() -> None:
-    _check({"n": 1, "list": [{"x": None}]}, SCHEMA, "body")
+    check({"n": 1, "list": [{"x": None}]}, SCHEMA, "body")
 
 
 @pytest.mark.parametrize(
@@ -66,10 +66,10 @@ def test_what_fits_passes() -> None:
 )
 def test_ids_of_images(text: str, fits: bool) -> None:
     if fits:
-        _check({"id": text}, SCHEMA, "body")
+        check({"id": text}, SCHEMA, "body")
     else:
         with pytest.raises(BadRequest):
-            _check({"id": text}, SCHEMA, "body")
+            check({"id": text}, SCHEMA, "body")
 
 
 @pytest.mark.parametrize(

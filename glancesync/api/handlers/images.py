@@ -27,8 +27,9 @@ def index(call: Call) -> Answer:
     records = call.journal.list_images(
         owner=owner, name=query.get("name"), limit=limit, marker=call.marker()
     )
-    replicas = call.journal.replicas_for([record.image_id for record in records])
-    rows = [views.image(record, replicas) for record in records]
+    ids = [record.image_id for record in records]
+    replicas, pins = call.journal.replicas_for(ids), call.journal.pins(ids)
+    rows = [views.image(record, replicas, pins) for record in records]
     return 200, call.page("images", rows, rows[-1]["id"] if rows else None, limit)
 
 
@@ -36,7 +37,22 @@ def show(call: Call) -> Answer:
     """``GET /v1/images/{id}``"""
     call.query(NO_QUERY)
     record = _record(call)
-    return 200, {"image": views.image(record, call.journal.replicas_for([record.image_id]))}
+    ids = [record.image_id]
+    shown = views.image(record, call.journal.replicas_for(ids), call.journal.pins(ids))
+    return 200, {"image": shown}
+
+
+def unpin(call: Call) -> Answer:
+    """``DELETE /v1/images/{id}/pins/{region}``: nobody wants it there by name any more.
+
+    Where the strategy does not want it either, the replica that we made goes.
+    """
+    record, region = _record(call), call.params["region"]
+    call.allow("glancesync:images:unpin", record.owner)
+    if region not in {one.region for one in call.journal.pins([record.image_id])}:
+        raise BadRequest(f"nobody wants image {record.image_id} in {region} by name", 404)
+    call.journal.unpin(record.image_id, [region], "not wanted by name any more", call.actor)
+    return 202, {"image_id": record.image_id, "region": region}
 
 
 def sync(call: Call) -> Answer:
@@ -188,12 +204,15 @@ def history(call: Call) -> Answer:
     return events.log(call, image_id)
 
 
-def visible_project(call: Call, wanted: str | None) -> str | None:
-    """The project whose images the caller gets to see; None: all.
+def visible_project(
+    call: Call, wanted: str | None, rule: str = "glancesync:images:list_all"
+) -> str | None:
+    """The project whose images, or what else, the caller gets to see; None: all.
 
+    :param rule: lets see those of all projects
     :raises BadRequest: 403, another project than the caller's was asked for
     """
-    if call.allows("glancesync:images:list_all"):
+    if call.allows(rule):
         return wanted
     own = call.context.project_id
     if own is None or wanted not in (None, own):
