@@ -9,7 +9,7 @@ from typing import Any
 from osc_lib.cli.parseractions import KeyValueAction
 from osc_lib.exceptions import CommandError
 
-from glancesync.osc import commands, text
+from glancesync.osc import commands, find, text
 from glancesync.osc.client import Json
 from glancesync.osc.columns import Detail, Maybe, Moment, Pairs, Words
 
@@ -25,7 +25,9 @@ class ListBindings(commands.Lister):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("--project", metavar="<project>", help="Only of this project (ID)")
+        parser.add_argument(
+            "--project", metavar="<project>", help="Only of this project (name or ID)"
+        )
         parser.add_argument("--region", metavar="<region>", help="Only to this region")
         parser.add_argument("--all", action="store_true", help="Also those that have ended")
         return parser
@@ -33,8 +35,9 @@ class ListBindings(commands.Lister):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], Iterable[tuple[Any, ...]]]:
+        project = parsed_args.project
         bindings = self.sync.bindings(
-            project_id=parsed_args.project,
+            project_id=None if project is None else find.project_id(self.manager, project),
             region=parsed_args.region,
             active=None if parsed_args.all else "1",
         )
@@ -65,7 +68,9 @@ class _OfProject(_OneBinding):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            "--project", metavar="<project>", help="Project (ID); default: the one in use"
+            "--project",
+            metavar="<project>",
+            help="Project (name or ID); default: the one in use",
         )
         parser.add_argument(
             "--group", metavar="<group>", default="", help="A part of what the project has"
@@ -75,7 +80,9 @@ class _OfProject(_OneBinding):
     def whose(self, parsed_args: argparse.Namespace) -> Json:
         """The project and group, as a body names them."""
         project = parsed_args.project
-        if project is None and self.manager.auth_ref is not None:
+        if project is not None:
+            project = find.project_id(self.manager, project)
+        elif self.manager.auth_ref is not None:
             project = self.manager.auth_ref.project_id
         if project is None:
             raise CommandError("no project is in use; name one with --project")

@@ -1,4 +1,4 @@
-"""From what the user calls an image to its id."""
+"""From what the user calls an image, or a project, to its id."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from osc_lib.exceptions import CommandError
 from glancesync.osc.standing import alive
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_PROJECT = re.compile(r"[0-9a-f]{32}")
 _NAMED = 5  # ids that an error message lists
 
 
@@ -31,11 +32,42 @@ def image_id(manager: Any, image: str) -> str:
     }
     if not found:
         raise CommandError(f"no image is called {image!r}")
+    return _only(found, "images", image)
+
+
+def project_id(manager: Any, project: str) -> str:
+    """The id of the project with that id or name.
+
+    A name that Keystone does not let us look up is taken for an id.
+
+    :raises CommandError: no project has that name, or several have
+    """
+    if _PROJECT.fullmatch(project):
+        return project
+    keystone = Adapter(
+        session=manager.session,
+        service_type="identity",
+        interface=manager.interface,
+        region_name=manager.region_name,
+        min_version="3",
+        max_version="3.latest",
+        user_agent="openstack-image-sync",
+    )
+    try:
+        found = keystone.get("/projects", params={"name": project}).json()["projects"]
+    except ks_exceptions.Forbidden:
+        return project
+    if not found:
+        raise CommandError(f"no project is called {project!r}")
+    return _only({one["id"] for one in found}, "projects", project)
+
+
+def _only(found: set[str], what: str, name: str) -> str:
     if len(found) > 1:
-        names = sorted(found)
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        ids = sorted(found)
+        more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
         raise CommandError(
-            f"{len(names)} images are called {image!r}: {', '.join(names[:_NAMED])}{more}; "
+            f"{len(ids)} {what} are called {name!r}: {', '.join(ids[:_NAMED])}{more}; "
             "say which one by its id"
         )
     return found.pop()

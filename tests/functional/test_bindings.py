@@ -163,11 +163,13 @@ def test_fifty_requests_at_once_bind_once(estate: Estate) -> None:
 
 
 def test_on_the_command_line(estate: Estate) -> None:
+    """A project is named by its name or its id."""
     cli, project = Cli(estate.cloud), project_of(estate, "demo")
     cli("region", "set", "RegionTwo", "--capacity-free", "50", "--capacity-total", "100")
     shown = cli("region", "set", "RegionTwo", "--label", "tier=gold").stdout
     assert "50 B of 100 B free, said " in shown
-    gold = ("--project", project, "--label", "tier=gold")
+    gold = ("--project", "demo", "--label", "tier=gold")
+    assert "no project is called 'dmeo'" in cli.error("binding", "list", "--project", "dmeo")
 
     said = cli("binding", "select", *gold, "--dry-run").stdout.splitlines()
     assert said[0] == "It would be bound to RegionTwo."
