@@ -107,8 +107,9 @@ class Maker:
             "--keystone-group",
             grp.getgrgid(os.getgid()).gr_name,
         ]
+        venv, database = self._layout.keystone_venv(), self._layout.directory / "keystone.sqlite"
         return [
-            lambda: self._keystone_manage("db_sync"),
+            lambda: _empty_database(venv, database, lambda: self._keystone_manage("db_sync")),
             lambda: self._keystone_manage("fernet_setup", *who),
             lambda: self._keystone_manage("credential_setup", *who),
         ]
@@ -141,10 +142,16 @@ class Maker:
         def db_sync() -> None:
             argv = [str(program), "--config-file", str(config), "db_sync"]
             venvs.run(argv, f"glance-manage db_sync for {region.name}")
+
+        def make() -> None:
+            if region.database.exists():
+                db_sync()  # of another version's
+            else:
+                _empty_database(self._layout.glance_venv(region), region.database, db_sync)
             _write_ahead(region.database)
             synced.write_text(region.version)
 
-        return [db_sync]
+        return [make]
 
     def _install_in_glance(self, region: Region) -> None:
         """Run the installer on a Glance, as its operator would."""
@@ -249,6 +256,19 @@ def _empty(directory: Path) -> None:
     """Make *directory* anew: configuration is written afresh each time the cloud comes up."""
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
+
+
+def _empty_database(venv: Path, database: Path, db_sync: Callable[[], None]) -> None:
+    """Have *database* as *db_sync* makes it; it runs once for the environment it belongs to."""
+    template = venv / f"empty-{database.name}"
+    with venvs.locked(template.with_suffix(".lock")):
+        if not template.exists():
+            db_sync()
+            copied = template.with_suffix(".new")
+            shutil.copyfile(database, copied)
+            copied.rename(template)
+            return
+    shutil.copyfile(template, database)
 
 
 def _write_ahead(database: Path) -> None:
