@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """TCP ports of 127.0.0.1: which are taken, and by whom."""
 
+import fcntl
 import os
 import random
 import socket
+import tempfile
 import time
 from pathlib import Path
 
@@ -43,15 +45,28 @@ def is_kept(port: int, patience: float = 5.0) -> bool:
 def find_base(width: int, start: int = 19590, end: int = 32000, step: int = 50) -> int:
     """A base between *start* and *end* whose *width* following ports are all free.
 
-    Which of them is left to chance: programs that ask at the same moment, before any of them has
-    started its services, are then unlikely to get the same.
+    No other program that asks gets the same while this one runs, whether or not there are services
+    on these ports yet.
     """
     bases = list(range(start, end - width, step))
     random.shuffle(bases)
     for base in bases:
-        if not any(is_taken(base + offset) for offset in range(width)):
+        if _keep(base) and not any(is_taken(base + offset) for offset in range(width)):
             return base
     raise DevcloudError(f"no {width} free ports in a row between {start} and {end}")
+
+
+def _keep(base: int) -> bool:
+    """Whether the ports from *base* on are this process's from now on."""
+    directory = Path(tempfile.gettempdir()) / f"devcloud-ports-{os.getuid()}"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    lock = os.open(directory / str(base), os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        return False
+    return True  # it stays open, and locked, until this process ends
 
 
 def listeners(port: int) -> set[int]:

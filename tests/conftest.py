@@ -15,18 +15,24 @@ pytest_plugins = [
     "tests.swift",
 ]
 
-_CLOUDS = ("tests/functional/", "tests/faults/", "tests/hook/")
-_CLOUDLESS = tuple(
-    f"tests/faults/test_{name}.py" for name in ("database_faults", "links", "ssh_faults")
+#: They share one cloud; but for those with another one, or none.
+_ONE_CLOUD = ("tests/functional/", "tests/faults/")
+_OTHERS = (
+    *(f"tests/functional/test_{name}.py" for name in ("changes", "devcloud")),
+    *(f"tests/functional/test_{name}.py" for name in ("file_locations", "rbd_regions")),
+    *(f"tests/faults/test_{name}.py" for name in ("database_faults", "links", "mass_deletes")),
+    *(f"tests/faults/test_{name}.py" for name in ("ssh_faults", "thrash")),
 )
 
 
 class Scheduling(LoadScopeScheduling):
-    """One process runs what needs a cloud, one test after the other; the rest goes by file."""
+    """One process runs what shares a cloud, one test after the other; the rest goes by file."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return "clouds" if file.startswith(_CLOUDS) and file not in _CLOUDLESS else file
+        if file.startswith("tests/hook/"):
+            return "hook"
+        return "cloud" if file.startswith(_ONE_CLOUD) and file not in _OTHERS else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:

@@ -289,3 +289,17 @@ def test_which_regions_adopt_files_is_kept(tmp_path: Path) -> None:
     with pytest.raises(DevcloudError, match="RegionNine"):
         adopting(["RegionNine"])
     assert adopting() == ["RegionTwo", "RegionThree"]
+
+
+def test_ports_that_one_program_has_found_no_other_finds() -> None:
+    """Nor does it by itself once more; when it ends, they are free again."""
+    ask = "from devcloud.ports import find_base; print(find_base(9, start=18000, end=18109))"
+
+    def another() -> str:
+        done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True)
+        return done.stdout.strip() or done.stderr.splitlines()[-1]
+
+    mine = find_base(9, start=18000, end=18109)
+    assert another() == another() == str({18000: 18050, 18050: 18000}[mine])
+    find_base(9, start=18000, end=18109)
+    assert "no 9 free ports in a row" in another()

@@ -8,6 +8,7 @@ from typing import TypeVar
 Seen = TypeVar("Seen")
 
 POLL = 0.1  # seconds
+LONGEST = 0.5
 
 
 def until(predicate: Callable[[], Seen], timeout: float, what: str) -> Seen:
@@ -15,9 +16,11 @@ def until(predicate: Callable[[], Seen], timeout: float, what: str) -> Seen:
 
     A predicate that raises AssertionError has not come true yet, so plain asserts may stand in it;
     every other exception is the test's. Raises AssertionError after *timeout* seconds, saying what
-    was waited for and what was last seen. The predicate is asked at least twice.
+    was waited for and what was last seen. The predicate is asked at least twice; the longer it
+    takes, the less often, as asking keeps busy who is waited for.
     """
-    deadline = time.monotonic() + timeout
+    began = time.monotonic()
+    deadline = began + timeout
     last = "nothing"
     late = False
     while True:
@@ -32,4 +35,4 @@ def until(predicate: Callable[[], Seen], timeout: float, what: str) -> Seen:
         if late:
             raise AssertionError(f"{what}: not within {timeout:g} s; last seen: {last}")
         late = time.monotonic() > deadline
-        time.sleep(POLL)
+        time.sleep(min(LONGEST, max(POLL, (time.monotonic() - began) / 5)))
