@@ -62,6 +62,8 @@ def run(quick: bool) -> Report:
 
 
 def _sync(cloud: Cloud, size: int, regions: Sequence[str]) -> float:
+    """Seconds until the image is in these regions, and no other wants it meanwhile."""
+    stage.enable(cloud, {name: name in regions for name in cloud.names[1:]})
     image = transfer.prepare(cloud, size, regions)
     took, _ = transfer.follow(cloud, image, regions)
     stage.delete_everywhere(cloud, image)
