@@ -79,6 +79,8 @@ def _copy(cloud: Cloud, image: str, region: str) -> tuple[int, int]:
     session = cloud.session()
     with Watch(cloud.pid("glance-sync") or 0) as watch:
         session.post(f"{cloud.sync_url}/v1/images/{image}/sync", json={"regions": [region]})
+        # It counts as stalled since its task was cancelled.
+        stage.until(lambda: stage.states(cloud, image)[region] != "stalled", 30, "its turn")
         stage.wait_in_sync(cloud, image, [region], 900)
     return watch.daemon, watch.mover
 
