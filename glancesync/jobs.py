@@ -193,6 +193,7 @@ class _Look:
             if placed.replica.state not in ENDED
         }
         self._records = self._baselines.images_by_id(everything)
+        self._homes = self._at_home(everything.keys() - self._held.keys() - self._records.keys())
         for resource in dict.fromkeys(resources):
             meant = found[resource]
             if isinstance(meant, Unfit):
@@ -201,6 +202,15 @@ class _Look:
                 self._add(resource, meant)
         records = [one.record for one in self._known.values() if one.record is not None]
         return [*self._unfit, *self._items.values()], records
+
+    def _at_home(self, unknown: Collection[str]) -> Mapping[str, Image]:
+        """What home has under ids that the journal does not know, or not yet."""
+        if self._wish.force or self._wish.source == self._services.home or not unknown:
+            return {}
+        home = self._services(self._services.home)
+        full = with_members(home, home.some(unknown))
+        there = {image_id: image or home.get(image_id) for image_id, image in full.items()}
+        return {image_id: image for image_id, image in there.items() if image is not None}
 
     def _sees(self, image: Image) -> bool:
         return self._job.everything or may_see(image, self._job.project_id)
@@ -335,7 +345,11 @@ class _Look:
         if record is None:
             if here.region == self._services.home:
                 return _Known(image.id, here, observed(image.id, image, None))
-            return self._new(image, image.id, references)
+            if image.id not in self._homes:
+                return self._new(image, image.id, references)
+            record = observed(image.id, self._homes[image.id], None)
+            self._check_bytes(image, record, self._services.home)
+            return _Known(image.id, Original(self._services.home, image.id), record)
         original = Original.of(record.image_id, record, self._services.home)
         if original == here:
             seen = observed(record.image_id, as_recorded(image, record), record)
@@ -345,13 +359,18 @@ class _Look:
             if held is None:  # home's is gone for good; this one is another's now
                 return self._new(image, image.id, references, record)
             raise Unfit(f"it is a replica of home's image {record.image_id}, which is deleted")
-        if held is None and not _same_bytes(image, record):
+        if held is None:
+            self._check_bytes(image, record, original.region)
+        return _Known(record.image_id, original)
+
+    @staticmethod
+    def _check_bytes(image: Image, record: ImageRecord, region: str) -> None:
+        if not _same_bytes(image, record):
             raise Unfit(
-                f"image {record.image_id} of {original.region} has the same id and other bytes; "
+                f"image {record.image_id} of {region} has the same id and other bytes; "
                 "with force it is copied under a new one",
                 clash=True,
             )
-        return _Known(record.image_id, original)
 
     def _new(
         self,
