@@ -12,6 +12,7 @@ from glancesync.placement.selection import Candidate, Settings, Verdict, Wish
 
 ZONES = "availability_zones"
 FORMATS = "disk_formats"
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 class _Filter:
@@ -130,7 +131,5 @@ def _listed(labels: Mapping[str, str], label: str) -> list[str]:
 
 def _size(count: int) -> str:
     """Bytes in the largest binary unit of which there is at least one."""
-    power, units = 0, ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
-    while count >= 1024 ** (power + 1) and power < len(units) - 1:
-        power += 1
-    return f"{count / 1024**power:.4g} {units[power]}"
+    power = min(max(count.bit_length() - 1, 0) // 10, len(_UNITS) - 1)
+    return f"{count / (1 << 10 * power):.4g} {_UNITS[power]}"
