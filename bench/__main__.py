@@ -26,6 +26,7 @@ from bench import (
     regions,
     relay,
     report,
+    rules,
     select,
     ssh,
     stage,
@@ -48,6 +49,7 @@ BENCHES: dict[str, Callable[[bool], report.Report]] = {
     "hints": hints.run,
     "audit": audit.run,
     "journal": journal.run,
+    "rules": rules.run,
     "select": select.run,
     "jobs": jobs.run,
 }

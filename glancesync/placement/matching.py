@@ -56,16 +56,16 @@ def _domain(image: Image, facts: Facts) -> Collection[str] | None:
     return None if facts.project is None else (facts.project.domain_id, facts.project.domain_name)
 
 
-#: What a list of values can be held against.
+#: What a list of values can be held against; first what tells more images apart.
 FIELDS: Mapping[str, Values] = {
     "owner": lambda image, facts: _one(image.owner),
     "project": _project,
-    "domain": _domain,
     "user": _user,
-    "role": _roles,
-    "visibility": lambda image, facts: (image.visibility,),
     "tags": lambda image, facts: image.tags,
+    "domain": _domain,
+    "role": _roles,
     "disk_format": lambda image, facts: _one(image.disk_format),
+    "visibility": lambda image, facts: (image.visibility,),
     "container_format": lambda image, facts: _one(image.container_format),
 }
 #: Those of which an image has one at the most.
@@ -316,6 +316,28 @@ def _exclusive(one: Match, other: Match) -> bool:
         case _, Not(part):
             return implies(one, part)
     return False
+
+
+def keys(match: Match) -> frozenset[tuple[str, str]] | None:
+    """Fields and values of which an image has one, or more, if the match holds; None: that is open.
+
+    Those that fewer images are likely to have are preferred: see ``FIELDS``.
+    """
+    match match:
+        case Among(field, values):
+            return frozenset((field, value) for value in values)
+        case Every():
+            found = [one for part in _flat(match) if (one := keys(part)) is not None]
+            return min(found, key=_common, default=None)
+        case Some(parts):
+            each = [keys(part) for part in parts]
+            return None if None in each else frozenset().union(*(one for one in each if one))
+    return None
+
+
+def _common(found: frozenset[tuple[str, str]]) -> tuple[int, int]:
+    order = list(FIELDS)
+    return max(order.index(field) for field, _ in found), len(found)
 
 
 def fields(match: Match) -> frozenset[str]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from glancesync.model import Image
-from glancesync.placement.matching import OF_KEYSTONE, Answer, Match, fields
+from glancesync.placement.matching import FIELDS, OF_KEYSTONE, Answer, Match, fields, keys
 from glancesync.placement.strategies import Facts, Placement, Strategy
 from glancesync.states import DeleteMode
 
@@ -103,6 +103,20 @@ class Book:
     said_override: Any = dataclasses.field(default="none", compare=False)
 
     @functools.cached_property
+    def index(self) -> Mapping[str, Mapping[str, Sequence[int]]]:
+        """Field -> value -> the rules that can match images which have it; but for :attr:`open`."""
+        found: dict[str, dict[str, list[int]]] = {}
+        for number, rule in enumerate(self.rules):
+            for field, value in keys(rule.match) or ():
+                found.setdefault(field, {}).setdefault(value, []).append(number)
+        return found
+
+    @functools.cached_property
+    def open(self) -> Sequence[int]:
+        """The rules that can match any image."""
+        return [n for n, rule in enumerate(self.rules) if keys(rule.match) is None]
+
+    @functools.cached_property
     def by_project(self) -> bool:
         """Whether it goes by what only Keystone knows of the project that owns an image."""
         asked = [rule.match for rule in self.rules]
@@ -147,9 +161,14 @@ def of_bytes(last_error: str | None) -> str | None:
 
 def first(book: Book, image: Image, facts: Facts) -> Rule | None:
     """The rule that decides about ``image``; None: the default does."""
-    for rule in book.rules:
-        if rule.match.answer(image, facts):
-            return rule
+    numbers = list(book.open)
+    for field, by_value in book.index.items():
+        for value in FIELDS[field](image, facts) or ():
+            numbers += by_value.get(value, ())
+    numbers.sort()
+    for number in numbers:
+        if book.rules[number].match.answer(image, facts):
+            return book.rules[number]
     return None
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from glancesync.model import Actor, Image, Project, Region
 from glancesync.placement.matching import (
+    FIELDS,
     Among,
     Every,
     Like,
@@ -18,8 +19,10 @@ from glancesync.placement.matching import (
     Within,
     always,
     implies,
+    keys,
     never,
 )
+from glancesync.placement.rules import AS_BOUND, Book, Rule, first
 from glancesync.placement.strategies import Facts
 
 PROJECT = Project("p1", "finance", "d1", "Bank")
@@ -199,6 +202,20 @@ def test_always_and_never_are_so(match: Match, image: Image, facts: Facts) -> No
         assert match.answer(image, facts) is True
     if never(match):
         assert not match.answer(image, facts)
+
+
+@given(MATCHES, IMAGES, WORLDS)
+def test_who_matches_has_one_of_its_keys(match: Match, image: Image, facts: Facts) -> None:
+    if match.answer(image, facts) and (wanted := keys(match)) is not None:
+        fields = {field for field, _ in wanted}
+        assert wanted & {(f, value) for f in fields for value in FIELDS[f](image, facts) or ()}
+
+
+@given(st.lists(MATCHES, max_size=6), IMAGES, WORLDS)
+def test_the_first_that_matches_is_found(matches: list[Match], image: Image, facts: Facts) -> None:
+    rules = tuple(Rule(str(n), match, AS_BOUND) for n, match in enumerate(matches))
+    naive = next((rule for rule in rules if rule.match.answer(image, facts)), None)
+    assert first(Book(rules), image, facts) is naive
 
 
 def among(field: str, *values: str) -> Among:
