@@ -12,7 +12,7 @@ import dataclasses
 import fnmatch
 import functools
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Protocol
 
 from glancesync.model import Image
@@ -158,6 +158,9 @@ class Within:
         return [f"{self.field}: {found:.0f} {'bytes' if self.field == 'size' else 'seconds'}"]
 
 
+Leaf = Among | Like | Within
+
+
 @dataclasses.dataclass(frozen=True)
 class Every:
     """All of some matches hold."""
@@ -229,6 +232,8 @@ def _deciding(whole: Every | Some, image: Image, facts: Facts) -> list[str]:
 
 def implies(one: Match, other: Match) -> bool:
     """True only if ``other`` is true wherever ``one`` is. False: it is not seen at a glance."""
+    if isinstance(one, Leaf) and isinstance(other, Leaf):
+        return _narrower(one, other) or always(other) or never(one)
     if one == other or always(other) or never(one):
         return True
     match one, other:
@@ -294,8 +299,12 @@ def never(match: Match) -> bool:
             return all(map(never, parts))
         case Every():
             flat = list(_flat(match))
-            pairs = ((one, other) for n, one in enumerate(flat) for other in flat[:n])
-            return any(map(never, flat)) or any(_exclusive(*pair) for pair in pairs)
+            denied = [part.part for part in flat if isinstance(part, Not)]
+            return (
+                any(map(never, flat))
+                or _nothing_left(flat)
+                or any(implies(one, part) for part in denied for one in flat)
+            )
     return False
 
 
@@ -305,17 +314,18 @@ def _flat(match: Match) -> Iterable[Match]:
     return [part for inner in match.parts for part in _flat(inner)]
 
 
-def _exclusive(one: Match, other: Match) -> bool:
-    match one, other:
-        case Among(field, mine), Among(also, theirs):
-            return field == also and field in SINGLE and mine.isdisjoint(theirs)
-        case Within(field, least, below), Within(also, more, less):
-            return field == also and (below <= more or less <= least)
-        case Not(part), _:
-            return implies(other, part)
-        case _, Not(part):
-            return implies(one, part)
-    return False
+def _nothing_left(parts: Iterable[Match]) -> bool:
+    """Whether they leave no value for a field of which there is only one."""
+    values: dict[str, frozenset[str]] = {}
+    bounds: dict[str, tuple[float, float]] = {}
+    for part in parts:
+        match part:
+            case Among(field, few) if field in SINGLE:
+                values[field] = values.get(field, few) & few
+            case Within(field, least, below):
+                more, less = bounds.get(field, (least, below))
+                bounds[field] = max(least, more), min(below, less)
+    return not all(values.values()) or any(least >= below for least, below in bounds.values())
 
 
 def keys(match: Match) -> frozenset[tuple[str, str]] | None:
@@ -340,15 +350,21 @@ def _common(found: frozenset[tuple[str, str]]) -> tuple[int, int]:
     return max(order.index(field) for field, _ in found), len(found)
 
 
+def leaves(match: Match) -> Iterator[Leaf]:
+    """What it is made of."""
+    match match:
+        case Every(parts) | Some(parts):
+            for part in parts:
+                yield from leaves(part)
+        case Not(part):
+            yield from leaves(part)
+        case Among() | Like() | Within():
+            yield match
+
+
 def fields(match: Match) -> frozenset[str]:
     """The fields it asks for."""
-    match match:
-        case Among(field) | Within(field):
-            return frozenset({field})
-        case Like(_, of):
-            return frozenset({"name" if of is None else "properties"})
-        case Not(part):
-            return fields(part)
-        case Every(parts) | Some(parts):
-            return frozenset().union(*map(fields, parts))
-    return frozenset()
+    return frozenset(
+        ("name" if one.of is None else "properties") if isinstance(one, Like) else one.field
+        for one in leaves(match)
+    )

@@ -38,6 +38,8 @@ from glancesync.placement.matching import (
     Within,
     always,
     implies,
+    keys,
+    leaves,
     never,
 )
 from glancesync.placement.rules import AS_BOUND, PRIORITIES, Area, Book, Effect, Mention, Rule
@@ -105,6 +107,7 @@ def strange(made: Book, regions: Collection[Region], source: str) -> list[Config
 def _check_order(document: Document, made: Book) -> None:
     """Refuse rules that have the name of another, that match nothing, or are never reached."""
     lines: dict[str, int] = {}
+    covering = _Covering()
     for index, rule in enumerate(made.rules):
         path: Path = ("rules", index)
         if rule.name in lines:
@@ -113,18 +116,45 @@ def _check_order(document: Document, made: Book) -> None:
         lines[rule.name] = rule.line
         if never(rule.match):
             raise document.wrong((*path, "match"), "contradicts itself: no image can match it")
-        for earlier in made.rules[:index]:
-            if implies(rule.match, earlier.match):
-                raise document.wrong(
-                    (*path, "match"),
-                    "is never reached: whatever it matches, rule "
-                    f"{earlier.name!r} at line {earlier.line} has matched before",
-                )
+        if earlier := covering.rule(rule.match):
+            raise document.wrong(
+                (*path, "match"),
+                "is never reached: whatever it matches, rule "
+                f"{earlier.name!r} at line {earlier.line} has matched before",
+            )
+        covering.add(rule)
     if "default" in document.data:
         for rule in made.rules:
             if always(rule.match):
                 reason = f"is never reached: rule {rule.name!r} at line {rule.line} matches all"
                 raise document.wrong(("default",), reason)
+
+
+class _Covering:
+    """Rules, by what another must ask for to be covered by one: there may be many."""
+
+    def __init__(self) -> None:
+        self._keyed: dict[tuple[str, str], list[Rule]] = {}
+        self._open: list[Rule] = []
+
+    def add(self, rule: Rule) -> None:
+        wanted = keys(rule.match)
+        if wanted is None:
+            self._open.append(rule)
+        for key in wanted or ():
+            self._keyed.setdefault(key, []).append(rule)
+
+    def rule(self, match: Match) -> Rule | None:
+        """The first of them that matches all that ``match`` does, as far as that is seen."""
+        asked = {
+            (one.field, value)
+            for one in leaves(match)
+            if isinstance(one, Among)
+            for value in one.values
+        }
+        near = {rule.name: rule for key in asked for rule in self._keyed.get(key, ())}
+        covers = [rule for rule in (*self._open, *near.values()) if implies(match, rule.match)]
+        return min(covers, key=lambda rule: rule.line, default=None)
 
 
 class _Reader:
