@@ -21,6 +21,7 @@ from glancesync.errors import (
     Corrupt,
     JournalUnavailable,
     LeaseLost,
+    Refused,
     RegionError,
     Throttled,
     WayBlocked,
@@ -37,6 +38,7 @@ from glancesync.interfaces import (
     Services,
     Target,
 )
+from glancesync.mapping import mapped, remapping
 from glancesync.model import (
     Done,
     Image,
@@ -213,6 +215,9 @@ class Executor:
             delay = snooze_delay(waited, self._settings.poll, self._policy.cap)
             return changes, Snooze(delay, f"the home image is {image.status}", wanted=False)
         said = f"{len(asks)} replicas to bring up to date"
+        if self._settings.home_mapping and image is not None and record.origin is None:
+            self._queue.commit(task, changes)  # that home does not let us delays nobody
+            changes = self._map(image)
         if task.verify and image is not None and image.has_data:
             self._queue.commit(task, changes)  # the regions read theirs at the same time
             original = Original.of(image.id, record, self._services.home)
@@ -222,6 +227,20 @@ class Executor:
             changes = Changes(image=record, notes=(note,))
             said += f"; {'the original' if record.origin else 'home'}: {note.detail}"
         return changes, Done(said)
+
+    def _map(self, image: Image) -> Changes:
+        """Have home say where else it is; what to record."""
+        change = remapping(image, mapped(self._replicas.replicas_of(image.id)))
+        if change is None:
+            return Changes()
+        home = self._services(self._services.home)
+        try:
+            home.patch(image.id, [change])
+            done = str(change.value or "nowhere")
+        except Refused as error:  # for good, as by its property protections
+            done = error.message
+            LOG.warning("home_mapping: %s", error)
+        return Changes(notes=(Note("mapping", done, home.region),))
 
     def _verify_original(self, image: Image, original: Original, lost: Lost) -> str | None:
         """What is wrong with the bytes that home stores, in words; None: nothing.

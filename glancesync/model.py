@@ -28,8 +28,14 @@ from glancesync.states import (
 
 #: Statuses in which an image has its bytes. Source: Glance API, "Image statuses".
 WITH_DATA = frozenset({"active", "deactivated"})
+#: A property of home's images, which is ours and says where else they are.
+MAPPING = "glance_sync_regions"
 #: Statuses in which bytes are just being written.
 IN_FLIGHT = frozenset({"saving", "uploading", "importing"})
+
+
+#: Fields of an image that are about the one it was read from, and not synced.
+OWN = ("failed_import", "created_at", "importing_to", "mapping")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +107,8 @@ class Image:
     os_hash_value: str | None = None
     failed_import: str = ""  # stores a failed import named (os_glance_failed_import)
     created_at: float | None = dataclasses.field(default=None, compare=False)  # each Glance's own
+    importing_to: str = dataclasses.field(default="", compare=False)  # stores, by an import
+    mapping: str = dataclasses.field(default="", compare=False)  # what it says of where else it is
 
     @property
     def has_data(self) -> bool:
@@ -119,7 +127,8 @@ class Image:
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready, without what is not synced."""
         data = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        del data["failed_import"], data["created_at"]
+        for name in OWN:
+            del data[name]
         data["tags"] = sorted(self.tags)
         data["properties"] = dict(self.properties)
         data["members"] = dict(self.members)

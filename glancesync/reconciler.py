@@ -16,7 +16,7 @@ import collections
 import dataclasses
 import datetime
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from glancesync.counts import Count, Counter
 from glancesync.destinations import Destinations
@@ -36,6 +36,7 @@ from glancesync.interfaces import (
     Services,
 )
 from glancesync.listing import listing, pages, with_members
+from glancesync.mapping import mapped, remapping
 from glancesync.model import (
     Again,
     Audit,
@@ -44,6 +45,7 @@ from glancesync.model import (
     ImageRecord,
     Outcome,
     Priority,
+    Replica,
     ReplicaView,
     Task,
 )
@@ -64,6 +66,7 @@ class AuditSettings:
     audit_interval: float = 86400.0
     guard_images: int = 10  # deletions in one audit that need no human, ...
     guard_percent: float = 5.0  # ... or this share of what is known, if that is more
+    home_mapping: bool = False
     batch: int = 1000  # records compared at a time, however few images a region lists (P7)
 
 
@@ -384,6 +387,15 @@ class Reconciler:
                 seen.missing += len(lacking)
                 why = f"not up to date in {', '.join(lacking)}"
                 seen.ask(TaskKind.IMAGE, image_id, self._services.home, why)
+            elif self._settings.home_mapping:
+                self._mapping(image, replicas[image_id].values(), seen)
+
+    def _mapping(self, image: Image, replicas: Iterable[Replica], seen: _Seen) -> None:
+        """Ask for an image of which home does not say where else it is."""
+        if remapping(image, mapped(replicas)) is not None:
+            seen.drifted += 1
+            why = "home does not say where else it is"
+            seen.ask(TaskKind.IMAGE, image.id, self._services.home, why)
 
     def _region(
         self, region: str, images: Mapping[str, Image | None], there: Sequence[Placed]

@@ -56,6 +56,7 @@ class Settings:
     stuck: float = 3600.0
     delete_mode: DeleteMode = DeleteMode.MIRROR
     delete_grace: float = 0.0
+    home_mapping: bool = False
 
 
 class Recording:

@@ -14,6 +14,7 @@ from glancesync.errors import Conflict, LeaseLost, Refused, Transient
 from glancesync.home import doubt
 from glancesync.home import observed as observed_home
 from glancesync.interfaces import Ask, Changes, Note
+from glancesync.mapping import shown_id
 from glancesync.model import (
     Done,
     Image,
@@ -288,6 +289,9 @@ class Replication(Acting):
         at_home = self._task.region == self._services.home and replica.state in SETTLED
         if at_home and replica.replica_id == replica.image_id:
             changes = dataclasses.replace(changes, promoted=True)
+        moved = shown_id(self._last) != shown_id(replica)
+        if self._settings.home_mapping and home is not None and moved:
+            changes = dataclasses.replace(changes, asks=(self._image_task(Priority.AUDIT),))
         if self.replica.copying_since:  # there is room for as many as it serves, and where it was
             more = self._settings.source_transfers + 1
             changes = dataclasses.replace(changes, hurry=self._room, hurry_most=more)

@@ -83,6 +83,7 @@ SHARED = (
     "binding_min_free",
     "binding_allowed_regions",
     "evict_after",
+    "home_mapping",
 )
 
 
@@ -347,6 +348,7 @@ def executor(
         stuck=conf.stuck_timeout,
         delete_mode=DeleteMode(conf.delete_mode),
         delete_grace=conf.delete_grace,
+        home_mapping=conf.home_mapping,
     )
     jobbing = Jobbing(journal.jobs, journal, services, lambda: str(uuid.uuid4()))
     planning = Planning(journal, journal, journal, journal.plans, services, settings)
@@ -394,6 +396,7 @@ def audit_settings(conf: cfg.ConfigOpts) -> AuditSettings:
         audit_interval=conf.audit_interval,
         guard_images=conf.delete_guard_images,
         guard_percent=conf.delete_guard_percent,
+        home_mapping=conf.home_mapping,
     )
 
 

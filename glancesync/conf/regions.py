@@ -45,6 +45,13 @@ OPTIONS = [
         help="Patterns (as in file names: * ? [abc]) of custom properties that belong to each "
         "region: never set, changed or removed by glance-sync.",
     ),
+    cfg.BoolOpt(
+        "home_mapping",
+        mutable=True,
+        default=False,
+        help="Say at home which regions have an image, and under which id: in the property "
+        "glance_sync_regions, as JSON. This is all that glance-sync ever writes to home's images.",
+    ),
     cfg.IntOpt(
         "catalog_interval",
         default=60,

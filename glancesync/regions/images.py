@@ -21,7 +21,7 @@ from keystoneauth1.session import Session
 
 from glancesync.errors import Credential
 from glancesync.interfaces import Endpoint, Page
-from glancesync.model import Image
+from glancesync.model import MAPPING, Image
 from glancesync.planner import Op
 from glancesync.regions.translate import legible, translated
 from glancesync.schemes import Location, StoreInfo
@@ -49,7 +49,7 @@ def _not_on_the_way_out(bodies: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def is_custom(name: str) -> bool:
     """True for a property that users may set and that we may therefore copy."""
-    return name not in ATTRIBUTES and not name.startswith(RESERVED_PREFIX)
+    return name not in {*ATTRIBUTES, MAPPING} and not name.startswith(RESERVED_PREFIX)
 
 
 def image_from(body: Mapping[str, Any], members: Mapping[str, str]) -> Image:
@@ -85,6 +85,8 @@ def image_from(body: Mapping[str, Any], members: Mapping[str, str]) -> Image:
         os_hash_value=body.get("os_hash_value"),
         failed_import=body.get("os_glance_failed_import") or "",
         created_at=_seconds(body.get("created_at")),
+        importing_to=body.get("os_glance_importing_to_stores") or "",
+        mapping=body.get(MAPPING) or "",
     )
 
 

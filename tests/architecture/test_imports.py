@@ -18,6 +18,7 @@ LAYERS: dict[str, set[str]] = {
         "outline",
         "placement",
         "interfaces",
+        "mapping",
         "retry",
         "breaker",
         "bandwidth",
