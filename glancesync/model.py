@@ -386,6 +386,11 @@ class Priority:
     PLAN = 86400  # somebody asked for it, and for all the others of a plan
     AUDIT = 7 * 86400
 
+    @classmethod
+    def of_audit(cls, priority: int) -> bool:
+        """Whether only an audit asked for it, with the haste or patience that rules may add."""
+        return priority > (cls.PLAN + cls.AUDIT) // 2
+
 
 _LONGEST_BONUS = 600
 _BYTES_PER_SECOND = 100_000_000

@@ -282,8 +282,7 @@ class Replication(Acting):
         said = ", ".join(self._done) or "nothing to do"
         notes = (Note(replica.state.value, said, self._task.region),)
         counts = self.counts
-        # With the haste of a rule it is a little less than that of an audit.
-        if self._done and self._task.priority > (Priority.PLAN + Priority.AUDIT) // 2:
+        if self._done and Priority.of_audit(self._task.priority):
             counts += (Count(Counter.REPAIRED, self._task.region),)
         changes = Changes(replica=replica, notes=notes, counts=counts, unused=self._unused)
         at_home = self._task.region == self._services.home and replica.state in SETTLED

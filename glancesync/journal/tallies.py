@@ -59,7 +59,7 @@ def of_end(task: Task, changes: Changes, outcome: Outcome | None, waited: float)
         found.append(Count(Counter.TASKS, task.region, task.kind.value))
     replica = changes.replica
     followed = isinstance(outcome, Done) and replica and replica.state in SETTLED | ENDED
-    if followed and task.kind is TaskKind.REPLICA and task.priority < Priority.AUDIT:
+    if followed and task.kind is TaskKind.REPLICA and not Priority.of_audit(task.priority):
         found += counts.sync(task.region, max(0.0, waited))
     return found
 

@@ -2,6 +2,7 @@
 """Strategy USER in the tasks of images, and what is told of rules to people who ask."""
 
 import dataclasses
+import datetime
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -228,6 +229,20 @@ def test_labels_are_looked_at_anew_when_they_change(works: Works) -> None:
     works.journal.update_region("C", {"labels": {"tier": "gold"}})
     works.change(tags=["x"])
     assert works.asked().keys() == {"C"}
+
+
+def test_age_is_that_of_the_home_image_by_the_clock_of_the_database(works: Works) -> None:
+    born = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=10)
+    match = "{age: {at_least: 9d, less_than: 11d}}"
+    works.rules = f"rules: [{{name: r, match: {match}, regions: [C]}}]"
+    works.change(created_at=born.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    assert works.asked().keys() == {"C"}
+    works.rules = works.rules.replace("9d", "10d")
+    works.change(min_ram=1)
+    assert works.asked().keys() == {"C"}
+    works.rules = works.rules.replace("10d", "864060s")
+    works.change(min_ram=2)
+    assert works.asked()["C"].removed, "it is not old enough any more, so to speak"
 
 
 # -- for people -----------------------------------------------------------------------------------

@@ -131,6 +131,25 @@ def test_a_change_of_the_image_takes_it_elsewhere(ruled: Ruled, estate: Estate) 
     assert any("rule 'windows' decides" in said for said in ruled.events(image, "delete"))
 
 
+def test_what_no_rule_decides_follows_the_bindings_of_its_project(
+    ruled: Ruled, estate: Estate
+) -> None:
+    image, tagged = estate.create(), estate.create(tags=["two"])
+    ruled.only_in(image)
+    project = estate.cloud.session().get_project_id()
+    body = {"project_id": project, "region": THREE}
+    status, said = estate.sync("POST", "/v1/bindings", json=body)
+    assert status == 201, said
+    binding = f"/v1/bindings/{said['binding']['id']}"
+    try:
+        ruled.only_in(image, THREE)
+        ruled.only_in(tagged, TWO)
+        assert ruled.test(image)["rule"] == "default"
+    finally:
+        assert estate.sync("DELETE", f"{binding}?release=1")[0] == 200
+    ruled.only_in(image)
+
+
 def test_an_image_says_by_itself_where_it_goes(ruled: Ruled, estate: Estate) -> None:
     image = estate.create(tags=["two"], sync_regions=f"{THREE}, {estate.cloud.home}")
     ruled.only_in(image, THREE)

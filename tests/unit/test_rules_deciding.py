@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glancesync.model import Actor, Image, Region
+from glancesync.model import Actor, Image, Priority, Region, priority_for
 from glancesync.placement.matching import Among, Match
 from glancesync.placement.places import place
 from glancesync.placement.rules import (
     AS_BOUND,
+    PRIORITIES,
     Area,
     Book,
     Effect,
@@ -115,6 +116,13 @@ def test_keystone_is_only_asked_if_a_rule_goes_by_what_it_says() -> None:
     assert not strategy(Book((by_owner,))).by_project
     assert strategy(Book((by_owner, by_domain))).by_project
     assert strategy(Book((by_owner,), override=among("project", "p"))).by_project
+
+
+def test_no_rule_makes_an_audits_work_look_like_somebodys_wish() -> None:
+    for haste in PRIORITIES.values():
+        assert Priority.of_audit(Priority.AUDIT - haste)
+        assert not Priority.of_audit(priority_for(Priority.PLAN, 2**50) - haste)
+        assert Priority.USER < Priority.HINT - haste < Priority.PLAN
 
 
 # -- what an image says by itself -----------------------------------------------------------------
