@@ -452,16 +452,18 @@ def follow(
         return
     state, said = found
     which += [m.c.state.in_(sorted(TRIED)), m.c.needs == "[]"]
+    waiting = connection.execute(sa.select(m.c.job_id, m.c.part).where(*which)).all()
+    if not waiting:
+        return
     if state in ARRIVED:
         shown: Any = sa.case(
             (m.c.touched, ItemState.DONE.value), else_=sa.literal(state.value, sa.String)
         )
     else:
         shown = state.value
-    parts = connection.execute(sa.select(m.c.job_id).where(*which, m.c.part)).scalars().all()
     values = {"state": shown, "result": said, "ended_at": now()}
     connection.execute(sa.update(m).where(*which).values(values))
-    _ask(connection, parts, task.actor)
+    _ask(connection, [row.job_id for row in waiting if row.part], task.actor)
 
 
 def _fate(changes: Changes, outcome: Outcome) -> tuple[ItemState, str] | None:
