@@ -34,8 +34,8 @@ from glancesync.model import (
 )
 from glancesync.states import ENDED, ItemState
 
-_AT_ONCE = 500  # items written in one transaction, if it need not be more
-_MOST_READ = 100  # images looked up at a time
+_AT_ONCE = 200  # items written in one transaction, if it need not be more
+_MOST_READ = 50  # images looked up at a time: others may write in between
 _NAME_READS = 8  # at a time, of one region
 _NAMED = 5  # ids that a message lists
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)

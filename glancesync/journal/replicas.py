@@ -151,8 +151,12 @@ def make_pending(connection: sa.Connection, image_id: str, regions: Iterable[str
     if not wanted:
         return
     known = set(connection.execute(sa.select(r.c.region).where(r.c.image_id == image_id)).scalars())
-    for region in sorted(wanted - known):
-        save(connection, Replica(image_id, region))
+    if new := sorted(wanted - known):
+        at = float(connection.execute(sa.select(now())).scalar_one())
+        values = [rows.replica_values(Replica(image_id, region)) for region in new]
+        connection.execute(sa.insert(r), [{**one, "updated_at": at} for one in values])
+    if not wanted & known:
+        return
     telling = [ReplicaState.COPYING.value, ReplicaState.EXPIRING.value]
     connection.execute(
         sa.update(r)

@@ -310,8 +310,8 @@ def test_many_images_are_written_some_at_a_time_and_gone_on_with_after_a_crash(
             return self.looks > 2
 
     estate.run(task, Later())
-    assert estate.job(number).position == 200, "two looks of a hundred"
-    assert len(estate.items(number)) == 400
+    assert estate.job(number).position == 100, "two looks of fifty"
+    assert len(estate.items(number)) == 200
     assert estate.state(number) is JobState.ACTIVE
     estate.journal.release([task])
     estate.look_up()
