@@ -194,7 +194,10 @@ class Executor:
             # Only an audit, which sees how much is missing, may tell this from a loss (P4).
             return Changes(), Done("home no longer has it, yet nobody said so: the audit decides")
         record = observed(task.image_id, image, old)
-        if task.actor.user_id and (old is None or old.generation != record.generation):
+        changed = old is None or old.generation != record.generation
+        # A watch may have seen the change before the hint came that says whose it is.
+        unsaid = not record.actor.user_id and task.priority > Priority.USER
+        if task.actor.user_id and (changed or unsaid):
             record = dataclasses.replace(record, actor=task.actor)
         if not self._strategy.active:
             # That it is gone is left for an audit to find when there is a strategy again.

@@ -43,6 +43,7 @@ from glancesync.model import (
     Node,
     Outcome,
     Pin,
+    Priority,
     Region,
     Replica,
     ReplicaView,
@@ -172,8 +173,8 @@ class Journal:
         """
         with self.database.write() as connection:
             pins.remove(connection, image_id, names)
-            ask = Ask(TaskKind.IMAGE, image_id, actor=actor, urgent=True, removed=True)
-            queue.ask(connection, [ask])
+            ask = Ask(TaskKind.IMAGE, image_id, priority=Priority.USER, actor=actor, urgent=True)
+            queue.ask(connection, [dataclasses.replace(ask, removed=True)])
             for name in sorted(names):
                 events.add(connection, image_id, [Note("unpinned", why, name)], actor)
         self._wake()

@@ -504,6 +504,21 @@ def test_who_changed_it_last_is_known_by_the_change_alone(bench: Bench) -> None:
     assert bench.journal.facts([image])[IMAGE].actor == user
 
 
+def test_who_changed_it_is_told_by_a_hint_that_comes_after_the_change_was_seen(
+    bench: Bench,
+) -> None:
+    bench.journal.ask([Ask(TaskKind.IMAGE, IMAGE, priority=Priority.AUDIT)], "the watch")
+    (task,) = bench.claim(TaskKind.IMAGE)
+    bench.execute(task)
+    user = Actor("u1", "p1", ("member",))
+    bench.journal.hint([Hint(IMAGE, user)])
+    (task,) = bench.claim(TaskKind.IMAGE)
+    bench.execute(task)
+    image = bench.glances[HOME].service.get(IMAGE)
+    assert image is not None
+    assert bench.journal.facts([image])[IMAGE].actor == user
+
+
 def test_the_transports_that_the_strategy_prefers_are_tried_first(bench: Bench) -> None:
     class Other(Upload):
         name = "other"

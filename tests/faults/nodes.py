@@ -117,6 +117,10 @@ class Nodes:
 
         until(up, 60, f"{name} is up")
 
+    def runs(self, name: str) -> bool:
+        """Whether there is such a process."""
+        return self._processes[name].pid() is not None
+
     def end(self, name: str) -> None:
         """Ask one to end, and wait until it has; also one that is stopped (SIGSTOP)."""
         self._processes[name].stop()

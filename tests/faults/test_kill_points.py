@@ -133,6 +133,7 @@ def test_the_api_is_killed_while_it_takes_a_hint(scene: Scene, point: str) -> No
     points.arm(scene.nodes.points, point)
     scene.estate.home.images.update(image, note="second")
     assert scene.struck(point) == "api-1"
+    until(lambda: not scene.nodes.runs("api-1"), 10, "it is dead")
     scene.nodes.start("api-1")
     scene.whole(image)
 
