@@ -20,6 +20,7 @@ _ONE_CLOUD = ("tests/functional/", "tests/faults/")
 _OTHERS = (
     *(f"tests/functional/test_{name}.py" for name in ("changes", "devcloud")),
     *(f"tests/functional/test_{name}.py" for name in ("file_locations", "rbd_regions")),
+    "tests/functional/test_swift_regions.py",
     *(f"tests/faults/test_{name}.py" for name in ("database_faults", "links", "mass_deletes")),
     *(f"tests/faults/test_{name}.py" for name in ("ssh_faults", "thrash")),
 )
