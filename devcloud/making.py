@@ -4,9 +4,9 @@
 Everything may be repeated: databases and keys stay, configuration is written anew.
 """
 
-import grp
 import os
 import pwd
+import secrets
 import shutil
 import sqlite3
 import sys
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from devcloud import configs, identity, ports, venvs
+from devcloud import configs, identity, keystone, ports, venvs
 from devcloud.errors import DevcloudError
 from devcloud.layout import CHECKOUT, Layout, Region
 
@@ -45,7 +45,6 @@ class Maker:
             self._layout.say("making databases and keys")
         with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
             list(pool.map(lambda job: job(), jobs))
-        self._bootstrap_keystone()
         for name in self._layout.names:
             self._install_in_glance(self._layout.region(name))
 
@@ -99,28 +98,23 @@ class Maker:
         configs.write(config_dir / "uwsgi.ini", configs.merged(options, mine))
 
     def _keystone_jobs(self) -> list[Callable[[], object]]:
-        if self._bootstrapped.exists():
-            return []
-        who = [
-            "--keystone-user",
-            pwd.getpwuid(os.getuid()).pw_name,
-            "--keystone-group",
-            grp.getgrgid(os.getgid()).gr_name,
-        ]
-        venv, database = self._layout.keystone_venv(), self._layout.directory / "keystone.sqlite"
-        return [
-            lambda: _empty_database(venv, database, lambda: self._keystone_manage("db_sync")),
-            lambda: self._keystone_manage("fernet_setup", *who),
-            lambda: self._keystone_manage("credential_setup", *who),
-        ]
+        return [] if self._bootstrapped.exists() else [self._make_keystone]
 
-    def _bootstrap_keystone(self) -> None:
-        if self._bootstrapped.exists():
-            return
-        password = {"OS_BOOTSTRAP_PASSWORD": self._layout.settings.passwords["admin"]}
-        self._keystone_manage("bootstrap", "--bootstrap-region-id", self._layout.home, env=password)
-        _write_ahead(self._layout.directory / "keystone.sqlite")
+    def _make_keystone(self) -> None:
+        directory, settings = self._layout.directory, self._layout.settings
+        for name in ("fernet-keys", "credential-keys"):
+            keystone.make_keys(directory / name)
+        database = directory / "keystone.sqlite"
+        template = f"keystone-{self._layout.home}.sqlite"
+        _from_template(self._layout.keystone_venv() / template, database, self._bootstrap)
+        keystone.set_password(database, settings.passwords["admin"])
+        _write_ahead(database)
         self._bootstrapped.touch()
+
+    def _bootstrap(self) -> None:
+        self._keystone_manage("db_sync")
+        password = {"OS_BOOTSTRAP_PASSWORD": secrets.token_urlsafe(18)}
+        self._keystone_manage("bootstrap", "--bootstrap-region-id", self._layout.home, env=password)
 
     @property
     def _bootstrapped(self) -> Path:
@@ -147,7 +141,8 @@ class Maker:
             if region.database.exists():
                 db_sync()  # of another version's
             else:
-                _empty_database(self._layout.glance_venv(region), region.database, db_sync)
+                template = self._layout.glance_venv(region) / "empty-glance.sqlite"
+                _from_template(template, region.database, db_sync)
             _write_ahead(region.database)
             synced.write_text(region.version)
 
@@ -258,12 +253,11 @@ def _empty(directory: Path) -> None:
     directory.mkdir(parents=True)
 
 
-def _empty_database(venv: Path, database: Path, db_sync: Callable[[], None]) -> None:
-    """Have *database* as *db_sync* makes it; it runs once for the environment it belongs to."""
-    template = venv / f"empty-{database.name}"
+def _from_template(template: Path, database: Path, make: Callable[[], None]) -> None:
+    """Have *database* as *make* makes it; it runs once for the environment of the template."""
     with venvs.locked(template.with_suffix(".lock")):
         if not template.exists():
-            db_sync()
+            make()
             copied = template.with_suffix(".new")
             shutil.copyfile(database, copied)
             copied.rename(template)
