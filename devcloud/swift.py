@@ -176,6 +176,8 @@ class Swift:
                 "app:proxy-server": {
                     "use": "egg:swift#proxy",
                     "account_autocreate": "true",
+                    "conn_timeout": "20",  # seconds: a busy machine is no broken one
+                    "node_timeout": "60",
                     "error_suppression_interval": "1",  # there is no other server to turn to
                 },
                 **{

@@ -13,6 +13,7 @@ Nothing is skipped: what is missing fails, in devcloud's words. The logs of the 
 in ``.devcloud/test-logs``.
 """
 
+import fcntl
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,15 +76,31 @@ def versioned_cloud(request: pytest.FixtureRequest) -> Iterator[Cloud]:
 
 @contextmanager
 def cleaned(cloud: Cloud) -> Iterator[None]:
-    """Clean *cloud* before, as an interrupted session may have left it, and after."""
-    cloud.clean()
-    try:
-        yield
-    finally:
-        cloud.down()
-        logs = cloud.directory / "logs"
-        if logs.exists():
-            kept = cloud.root / "test-logs" / cloud.name
-            shutil.rmtree(kept, ignore_errors=True)
-            shutil.copytree(logs, kept)
+    """Clean *cloud* before, as an interrupted session may have left it, and after.
+
+    A cloud of that name is one process's at a time: tests of it belong into one group of
+    ``tests/conftest.py``.
+    """
+    with _alone(cloud):
         cloud.clean()
+        try:
+            yield
+        finally:
+            cloud.down()
+            logs = cloud.directory / "logs"
+            if logs.exists():
+                kept = cloud.root / "test-logs" / cloud.name
+                shutil.rmtree(kept, ignore_errors=True)
+                shutil.copytree(logs, kept)
+            cloud.clean()
+
+
+@contextmanager
+def _alone(cloud: Cloud) -> Iterator[None]:
+    cloud.root.mkdir(parents=True, exist_ok=True)
+    with (cloud.root / f"{cloud.name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pytest.fail(f"the cloud '{cloud.name}' is another process's")
+        yield

@@ -20,9 +20,13 @@ _ONE_CLOUD = ("tests/functional/", "tests/faults/")
 _OTHERS = (
     *(f"tests/functional/test_{name}.py" for name in ("changes", "devcloud")),
     *(f"tests/functional/test_{name}.py" for name in ("file_locations", "rbd_regions")),
-    "tests/functional/test_swift_regions.py",
     *(f"tests/faults/test_{name}.py" for name in ("database_faults", "links", "mass_deletes")),
     *(f"tests/faults/test_{name}.py" for name in ("ssh_faults", "thrash")),
+)
+#: They share one Keystone, and what trusts it.
+_ONE_KEYSTONE = (
+    *(f"tests/contract/test_{name}.py" for name in ("key_manager", "object_stores", "server_copy")),
+    "tests/functional/test_swift_regions.py",
 )
 
 
@@ -33,6 +37,8 @@ class Scheduling(LoadScopeScheduling):
         file = nodeid.partition("::")[0]
         if file.startswith("tests/hook/"):
             return "hook"
+        if file in _ONE_KEYSTONE:
+            return "keystone"
         return "cloud" if file.startswith(_ONE_CLOUD) and file not in _OTHERS else file
 
 

@@ -201,8 +201,7 @@ def test_an_active_image_whose_file_is_gone_at_home(estate: Estate, cli: Cli) ->
             shown = cli.json("show", image)["replicas"]
             return "; ".join(one["last_error"] or "" for one in shown)
 
-        until(said, 30, "word about it")
-        assert image in said()
+        until(lambda: image in said(), 30, "word about it")
         blocked = [one["Detail"] for one in history(cli, image) if one["What"] == "blocked"]
         assert any(f"'{path}' could not be opened: No such file" in one for one in blocked)
         for name in estate.others:
