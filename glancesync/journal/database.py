@@ -15,10 +15,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from oslo_db.exception import DBError
 from oslo_db.sqlalchemy import enginefacade
 from sqlalchemy import event
@@ -30,7 +26,7 @@ from glancesync.journal import dialects, schema
 
 LOG = logging.getLogger(__name__)
 
-_MIGRATIONS = pathlib.Path(__file__).parent / "migrations"
+_REVISIONS = pathlib.Path(__file__).parent / "migrations" / "versions"
 
 
 class now(FunctionElement[float]):  # noqa: N801 - reads as the SQL function it is
@@ -163,7 +159,10 @@ class Database:
                 raise JournalError(
                     "the database holds tables of another program: " + ", ".join(sorted(tables)[:5])
                 )
-            return MigrationContext.configure(connection).get_current_revision()
+            if "alembic_version" not in tables:
+                return None
+            found = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+            return None if found is None else str(found)
 
     def check(self) -> None:
         """Raise JournalError unless the database is at exactly this program's revision."""
@@ -188,30 +187,19 @@ class Database:
         if self.version() not in {None, *revisions()}:
             self.check()
         dialects.check_server(self.engine.dialect)
-        config = _alembic()
+        from glancesync.journal import migrations  # loads Alembic, which a start has no use for
+
         with self._translated(), self.engine.connect() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            migrations.upgrade(connection)
             connection.commit()
         return head()
 
 
-def _alembic() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    return config
-
-
 def head() -> str:
     """This program's revision."""
-    revision = ScriptDirectory.from_config(_alembic()).get_current_head()
-    assert revision is not None  # noqa: S101 - the first revision is part of the package
-    return revision
+    return max(revisions())
 
 
 def revisions() -> frozenset[str]:
-    """All revisions this program can upgrade from, and its own."""
-    return frozenset(
-        script.revision for script in ScriptDirectory.from_config(_alembic()).walk_revisions()
-    )
+    """All revisions this program can upgrade from, and its own: the first words of their files."""
+    return frozenset(path.stem.partition("_")[0] for path in _REVISIONS.glob("[0-9]*.py"))

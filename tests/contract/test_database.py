@@ -10,9 +10,10 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from glancesync.errors import JournalError
-from glancesync.journal import schema
+from glancesync.journal import migrations, schema
 from glancesync.journal.database import Database, head, revisions
 from glancesync.journal.journal import Journal
 from glancesync.model import Hint
@@ -67,8 +68,10 @@ def test_a_database_of_a_newer_program_is_left_alone(database: Database) -> None
     assert database.version() == "9999"
 
 
-def test_the_head_is_among_the_revisions(database: Database) -> None:
-    assert head() in revisions()
+def test_the_revisions_are_those_alembic_knows() -> None:
+    scripts = ScriptDirectory.from_config(migrations.alembic())
+    assert scripts.get_current_head() == head()
+    assert {one.revision for one in scripts.walk_revisions()} == revisions()
 
 
 def test_the_revisions_make_what_the_schema_says(database: Database) -> None:
