@@ -2,14 +2,17 @@
 
 One API and two workers on one journal. After each death the others go on; what they must have
 brought about is seen from outside: in the Glances, and in the event log.
+
+Points that differ little from the one beside them are for ``--matrix``.
 """
 
 import contextlib
 import signal
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
+from _pytest.mark import ParameterSet
 from glanceclient import exc
 
 from devcloud import Cloud
@@ -106,9 +109,16 @@ UNTIL_THERE = [
     "conclude",
 ]
 UNTIL_GONE = ["delete-recorded", "deleted"]
+STOPPED = ["create-recorded", "created", "transferred", "patch"]
 
 
-@pytest.mark.parametrize("point", UNTIL_THERE)
+def always(points: Sequence[str], *chosen: str) -> list[ParameterSet]:
+    """The points; all but the chosen ones with ``--matrix`` only."""
+    assert {*chosen} <= {*points}
+    return [pytest.param(one, marks=() if one in chosen else pytest.mark.matrix) for one in points]
+
+
+@pytest.mark.parametrize("point", always(UNTIL_THERE, "created", "transfer", "conclude"))
 def test_a_worker_is_killed_while_it_makes_a_replica(scene: Scene, point: str) -> None:
     points.arm(scene.nodes.points, point)
     image = scene.create(200_000_000 if point == "transfer" else 100_000)
@@ -116,7 +126,7 @@ def test_a_worker_is_killed_while_it_makes_a_replica(scene: Scene, point: str) -
     scene.whole(image)
 
 
-@pytest.mark.parametrize("point", UNTIL_GONE)
+@pytest.mark.parametrize("point", always(UNTIL_GONE, "deleted"))
 def test_a_worker_is_killed_while_it_deletes(scene: Scene, point: str) -> None:
     image = scene.create()
     scene.whole(image)
@@ -126,7 +136,7 @@ def test_a_worker_is_killed_while_it_deletes(scene: Scene, point: str) -> None:
     scene.gone(image)
 
 
-@pytest.mark.parametrize("point", ["hint-written", "hint-committed"])
+@pytest.mark.parametrize("point", always(["hint-written", "hint-committed"], "hint-committed"))
 def test_the_api_is_killed_while_it_takes_a_hint(scene: Scene, point: str) -> None:
     image = scene.create()
     scene.whole(image)
@@ -151,7 +161,7 @@ def mortal_home(nodes: Nodes) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("mortal_home")
-@pytest.mark.parametrize("point", points.GLANCE)
+@pytest.mark.parametrize("point", always([*points.GLANCE], "changed"))
 def test_the_hooks_glance_is_killed(scene: Scene, point: str) -> None:
     """What it had not said yet is found in home's own list of what changed."""
     image = scene.create()
@@ -167,7 +177,7 @@ def test_the_hooks_glance_is_killed(scene: Scene, point: str) -> None:
     scene.whole(image)
 
 
-@pytest.mark.parametrize("point", ["create-recorded", "created", "transferred", "patch"])
+@pytest.mark.parametrize("point", always(STOPPED, "transferred"))
 def test_a_worker_is_stopped_past_its_lease(scene: Scene, point: str) -> None:
     """Another does its work; when it goes on, it does no harm that lasts."""
     points.arm(scene.nodes.points, point, signal.SIGSTOP)
