@@ -1,14 +1,10 @@
-"""What regions for projects are chosen by: filters and weighers, loaded by name (stevedore)."""
+"""What regions for projects are chosen by: filters and weighers, plugins by name."""
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from stevedore.named import NamedExtensionManager
-
-from glancesync.errors import ConfigurationError
+from glancesync import plugins
 from glancesync.placement.selection import Selection, Settings
 
 FILTERS = "glancesync.filters"
@@ -36,34 +32,12 @@ def load(filters: Sequence[str], weighers: Mapping[str, float], settings: Settin
     :raises ConfigurationError: a name is not known, or what it names can't be loaded
     """
     return Selection(
-        _loaded(FILTERS, "[DEFAULT] binding_filters", filters, settings),
+        plugins.load(FILTERS, "[DEFAULT] binding_filters", filters, settings),
         list(
             zip(
-                _loaded(WEIGHERS, "[DEFAULT] binding_weighers", list(weighers), settings),
+                plugins.load(WEIGHERS, "[DEFAULT] binding_weighers", list(weighers), settings),
                 weighers.values(),
                 strict=True,
             )
         ),
     )
-
-
-def _loaded(namespace: str, option: str, names: Sequence[str], settings: Settings) -> list[Any]:
-    known = {one.name for one in importlib.metadata.entry_points(group=namespace)}
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise ConfigurationError(
-            option, f"unknown: {', '.join(unknown)} (known: {', '.join(sorted(known))})"
-        )
-
-    def broken(manager: Any, entry_point: Any, error: BaseException) -> None:
-        raise ConfigurationError(option, f"{entry_point.name} can't be loaded: {error}") from error
-
-    manager: NamedExtensionManager[Any] = NamedExtensionManager(
-        namespace,
-        list(dict.fromkeys(names)),
-        invoke_on_load=True,
-        invoke_args=(settings,),
-        name_order=True,
-        on_load_failure_callback=broken,
-    )
-    return [extension.obj for extension in manager]

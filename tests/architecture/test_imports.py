@@ -27,7 +27,7 @@ LAYERS: dict[str, set[str]] = {
         "sources",
         "farewell",
     },
-    "documents": {"documents"},
+    "documents": {"documents", "plugins"},
     "adapters": {"rulebook", "journal", "regions", "stores", "transports"},
     "flows": {
         "destinations",
