@@ -9,20 +9,27 @@ from glancesync.interfaces import Projects, Replicas
 from glancesync.model import Actor, Image, Replica
 from glancesync.placement.places import place
 from glancesync.placement.strategies import Facts, Placement, Strategy
+from glancesync.snapshots import among
 
 
 class Destinations:
     """Places images.
 
     :param projects: only asked if the strategy goes by projects
+    :param snapshots_to: see :func:`glancesync.snapshots.among`
     """
 
     def __init__(
-        self, strategy: Strategy, replicas: Replicas, projects: Projects = lambda project_id: None
+        self,
+        strategy: Strategy,
+        replicas: Replicas,
+        projects: Projects = lambda project_id: None,
+        snapshots_to: Collection[str] = (),
     ) -> None:
-        self.strategy = strategy
+        self.strategy = among(strategy, snapshots_to)
         self._replicas = replicas
         self._projects = projects
+        self._snapshots_to = snapshots_to
 
     def of(
         self, image: Image, known: Mapping[str, Replica], actor: Actor | None = None
@@ -70,4 +77,4 @@ class Destinations:
 
     def under(self, strategy: Strategy) -> Destinations:
         """The same under another strategy."""
-        return Destinations(strategy, self._replicas, self._projects)
+        return Destinations(strategy, self._replicas, self._projects, self._snapshots_to)

@@ -15,6 +15,8 @@
         │   └── WayBlocked     this way of moving bytes does not work now; another one may
         ├── Credential         401: our credentials, or the region's own set-up
         ├── Refused            other 4xx: policy, protection, quota, schema
+        │   └── Misdirected    a home image says that its bytes are where they can't be
+        ├── Unready            what is to be copied has no bytes yet: look again, at no cost
         ├── Conflict           the region holds something that contradicts what we would make
         └── Corrupt            bytes arrived whose size or hash is not that of the home image
 
@@ -131,6 +133,14 @@ class Credential(RegionError):  # noqa: N818
 
 class Refused(RegionError):  # noqa: N818
     """The region understood and said no."""
+
+
+class Misdirected(Refused):
+    """A home image says that its bytes are where they can't be; the message names the property."""
+
+
+class Unready(RegionError):  # noqa: N818
+    """What is to be copied has no bytes yet, and will have; ``retry_after`` says when to look."""
 
 
 class Conflict(RegionError):  # noqa: N818

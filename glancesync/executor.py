@@ -14,6 +14,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 
+from glancesync import snapshots
 from glancesync.bundle import Bundle
 from glancesync.counts import Count, Counter, reason
 from glancesync.decided import kind_of
@@ -21,12 +22,14 @@ from glancesync.errors import (
     Corrupt,
     JournalUnavailable,
     LeaseLost,
+    Misdirected,
     Refused,
     RegionError,
     Throttled,
+    Unready,
     WayBlocked,
 )
-from glancesync.home import observed, read
+from glancesync.home import observed, read, with_lent_bytes
 from glancesync.interfaces import (
     Ask,
     Changes,
@@ -128,7 +131,7 @@ class Executor:
                     self._heard,
                 )
                 record = replication.record
-                changes, outcome = replication.run(lambda: self._read(task, record))
+                changes, outcome = replication.run(lambda: self._whole(task, record))
             self._queue.commit(task, changes, outcome)
         except LeaseLost as error:
             LOG.warning("%s; leaving it alone", error)
@@ -159,6 +162,19 @@ class Executor:
         image = read(self._services, task.image_id, record)
         self._heard(Original.of(task.image_id, record, self._services.home).region, None)
         return image
+
+    def _whole(self, task: Task, record: ImageRecord | None) -> Image | None:
+        image = self._read(task, record)
+        return None if image is None else self._with_bytes(task, image, record)
+
+    def _with_bytes(self, task: Task, image: Image, record: ImageRecord | None) -> Image:
+        """An image with its bytes, also if another region lends them; see :mod:`.home`."""
+        if record is not None and record.origin is not None:
+            return image
+        same = record is not None and record.fingerprint == image.fingerprint()
+        waited = task.updated_at - record.changed_at if record and same else 0.0
+        patience = self._settings.snapshots
+        return with_lent_bytes(self._services, self._replicas.regions, image, waited, patience)
 
     def _fail(self, task: Task, error: Exception, replication: Replication | None) -> None:
         policy = self._policy
@@ -193,6 +209,11 @@ class Executor:
         if image is None and old and old.present and not witnessed:
             # Only an audit, which sees how much is missing, may tell this from a loss (P4).
             return Changes(), Done("home no longer has it, yet nobody said so: the audit decides")
+        trouble: RegionError | None = None
+        try:
+            image = image and self._with_bytes(task, image, old)
+        except RegionError as error:
+            trouble = error
         record = observed(task.image_id, image, old)
         changed = old is None or old.generation != record.generation
         # A watch may have seen the change before the hint came that says whose it is.
@@ -202,17 +223,14 @@ class Executor:
         if not self._strategy.active:
             # That it is gone is left for an audit to find when there is a strategy again.
             return Changes(image=record if record.present else None), Done(OFF)
+        if trouble is not None:
+            return self._without_bytes(task, old, record, trouble)
         asks, complaint = self._asks(task, image, record)
         record = dataclasses.replace(record, last_error=_wrong(record.last_error, complaint))
         # What has gone meanwhile must not look as if it were on its way.
         regions = tuple(one.region for one in asks if not one.removed)
-        notes = []
-        if old is None or old.generation != record.generation:
-            what = "deleted" if image is None else image.status
-            notes.append(Note("home", f"generation {record.generation}: {what}"))
-        if complaint is not None and (old is None or old.last_error != complaint):
-            notes.append(Note("override", complaint))
-        changes = Changes(image=record, pending=regions, notes=tuple(notes), asks=asks)
+        notes = _news(old, record, "override", complaint)
+        changes = Changes(image=record, pending=regions, notes=notes, asks=asks)
         if image is not None and image.in_flight:
             waited = task.updated_at - (task.waiting_since or task.updated_at)
             delay = snooze_delay(waited, self._settings.poll, self._policy.cap)
@@ -224,12 +242,37 @@ class Executor:
         if task.verify and image is not None and image.has_data:
             self._queue.commit(task, changes)  # the regions read theirs at the same time
             original = Original.of(image.id, record, self._services.home)
+            if image.lent is not None:
+                original = image.lent.original
             wrong = self._verify_original(image, original, lost)
             note = Note("verify", wrong or f"{image.size} bytes are right", original.region)
             record = dataclasses.replace(record, last_error=wrong or complaint)
             changes = Changes(image=record, notes=(note,))
-            said += f"; {'the original' if record.origin else 'home'}: {note.detail}"
+            at_home = original.region == self._services.home
+            said += f"; {'home' if at_home else 'the original'}: {note.detail}"
         return changes, Done(said)
+
+    def _without_bytes(
+        self, task: Task, old: ImageRecord | None, record: ImageRecord, trouble: RegionError
+    ) -> tuple[Changes, Outcome]:
+        """A home image whose bytes another region was to lend: what it has stays as it is.
+
+        :raises RegionError: ``trouble``, if it may go away by itself
+        """
+        complaint = None if isinstance(trouble, Unready) else snapshots.complaint(trouble)
+        record = dataclasses.replace(record, last_error=_wrong(record.last_error, complaint))
+        if old is not None and old.fingerprint == record.fingerprint:
+            record = dataclasses.replace(
+                record, status=old.status, size=old.size, os_hash_value=old.os_hash_value
+            )
+        changes = Changes(image=record, notes=_news(old, record, "snapshot", complaint))
+        if isinstance(trouble, Unready):
+            delay = trouble.retry_after or self._policy.base
+            return changes, Snooze(delay, str(trouble), wanted=False)
+        if isinstance(trouble, Misdirected):
+            return changes, Done(trouble.message)
+        self._queue.commit(task, changes)
+        raise trouble
 
     def _map(self, image: Image) -> Changes:
         """Have home say where else it is; what to record."""
@@ -296,6 +339,18 @@ class Executor:
             if witnessed or not known[name].made
         ]
         return (*wanted, *unwanted), placement.complaint
+
+
+def _news(
+    old: ImageRecord | None, record: ImageRecord, what: str, complaint: str | None
+) -> tuple[Note, ...]:
+    """For the log: that a home image has changed, and what is newly wrong with what it says."""
+    notes = []
+    if old is None or old.generation != record.generation:
+        notes.append(Note("home", f"generation {record.generation}: {record.status}"))
+    if complaint is not None and (old is None or old.last_error != complaint):
+        notes.append(Note(what, complaint))
+    return tuple(notes)
 
 
 def _wrong(before: str | None, complaint: str | None) -> str | None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from glancesync.errors import Transient
+from glancesync import snapshots
+from glancesync.errors import Refused, Transient, Unready, WayBlocked
 from glancesync.interfaces import ImageService, Services
-from glancesync.model import Actor, Image, ImageRecord, Original, fingerprint_of
+from glancesync.model import Actor, Image, ImageRecord, Original, Region, fingerprint_of
 from glancesync.planner import REFERENCES
+from glancesync.snapshots import USUAL, Patience
 
 
 def read(services: Services, image_id: str, record: ImageRecord | None) -> Image | None:
@@ -36,6 +39,41 @@ def as_recorded(image: Image, record: ImageRecord) -> Image:
     copied = {name: value for name, value in references.items() if value is not None}
     properties = {**image.properties, **copied}
     return dataclasses.replace(image, id=record.image_id, properties=properties)
+
+
+def with_lent_bytes(
+    services: Services,
+    regions: Callable[[], Sequence[Region]],
+    image: Image,
+    waited: float = 0.0,
+    patience: Patience = USUAL,
+) -> Image:
+    """A home image with its bytes, if they are another image's; any other image as it is.
+
+    :param waited: seconds since it was last found changed
+    :raises Misdirected: it says of them what can't be
+    :raises Unready: the other image has none yet
+    :raises RegionError: the other image's can't be had, or its region does not answer
+    """
+    original = snapshots.lender(image, regions)
+    if original is None:
+        return image
+    image_id = original.image_id
+    region = next(one for one in regions() if one.name == original.region)
+    if not (region.present and region.open) or region.broken_for is not None:
+        # Its own tasks find out when it answers again; those of home must not hang meanwhile (P8).
+        raise WayBlocked(region.name, f"takes no work, and its image {image_id} has the bytes")
+    there = services(region.name).get(image_id)
+    why = snapshots.unfit(image, there, image_id)
+    if there is None or why is not None:
+        raise Refused(region.name, why or "")
+    if snapshots.coming(there):
+        said = f"image {image_id} is {there.status}"
+        if waited >= patience.timeout:
+            said += f" after {patience.timeout:g} s still (snapshot_timeout)"
+            raise Refused(region.name, said)
+        raise Unready(region.name, said, retry_after=patience.interval)
+    return snapshots.with_bytes(image, original, there)
 
 
 def doubt(service: ImageService, image_id: str) -> None:

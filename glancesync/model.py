@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,7 +36,7 @@ IN_FLIGHT = frozenset({"saving", "uploading", "importing"})
 
 
 #: Fields of an image that are about the one it was read from, and not synced.
-OWN = ("failed_import", "created_at", "importing_to", "mapping")
+OWN = ("failed_import", "created_at", "importing_to", "mapping", "lent")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +110,7 @@ class Image:
     created_at: float | None = dataclasses.field(default=None, compare=False)  # each Glance's own
     importing_to: str = dataclasses.field(default="", compare=False)  # stores, by an import
     mapping: str = dataclasses.field(default="", compare=False)  # what it says of where else it is
+    lent: Lent | None = dataclasses.field(default=None, compare=False)  # its bytes are another's
 
     @property
     def has_data(self) -> bool:
@@ -119,7 +121,12 @@ class Image:
         return self.status in IN_FLIGHT
 
     def fingerprint(self) -> str:
-        """A hash over everything that a replica takes over; equal images have equal ones."""
+        """A hash over everything that a replica takes over; equal images have equal ones.
+
+        Lent bytes count by the address that the image has for them: an image's never change.
+        """
+        if self.lent is not None:
+            return self.lent.fingerprint
         return hashlib.sha256(
             json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":")).encode()
         ).hexdigest()
@@ -203,6 +210,17 @@ class Original:
         if record is None or record.origin is None:
             return cls(home, image_id)
         return cls(record.origin, record.origin_id or image_id)
+
+
+@dataclasses.dataclass(frozen=True)
+class Lent:
+    """The image of another region that a home image has its bytes from.
+
+    ``fingerprint``: of the home image as home has it, without bytes.
+    """
+
+    original: Original
+    fingerprint: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -333,6 +351,11 @@ class Region:
         if self.broken_for is None:
             return BreakerState.CLOSED
         return BreakerState.OPEN if self.broken_for > 0 else BreakerState.HALF_OPEN
+
+
+def unversioned(endpoint: str) -> str:
+    """An image endpoint as catalogs list it, without ``/v2`` and without a slash at the end."""
+    return re.sub(r"/v\d+(\.\d+)?$", "", endpoint.rstrip("/")).rstrip("/")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,13 +12,15 @@ Home is listed page by page, and of each region those of its images are read tha
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from glancesync import planner
 from glancesync.errors import LeaseLost, Refused, RegionError
 from glancesync.farewell import expiry
-from glancesync.home import read
+from glancesync.home import read, with_lent_bytes
 from glancesync.interfaces import (
     Ask,
     Baselines,
@@ -162,9 +164,10 @@ class Planning:
     def _pages(self, plan: Plan) -> Iterator[_Page]:
         """The images home has, and those it is on record to have had; or none."""
         if plan.image_id is not None:
-            page = self._page({plan.image_id: read(self._services, plan.image_id, None)})
+            image = read(self._services, plan.image_id, None)
+            page = self._page(self._with_bytes([image]) if image else {plan.image_id: None})
             record = page.records.get(plan.image_id)
-            if page.homes[plan.image_id] is not None or (record and not record.present):
+            if image is not None or (record and not record.present):
                 yield page
             return
         home = self._services(self._services.home)
@@ -172,12 +175,25 @@ class Planning:
         after = ""
         for images, upto in listing(home, None):
             full = with_members(home, images)
-            looked = {one.id: full[one.id] or home.get(one.id) for one in images}
+            looked = [full[one.id] or home.get(one.id) for one in images]
             # One that is not there any more may be gone: an audit says so, not a plan (P4).
-            homes = {image_id: image for image_id, image in looked.items() if image is not None}
+            there = [image for image in looked if image is not None]
             gone = {record.image_id for record in self._baselines.gone(after, upto)}
-            yield self._page({**dict.fromkeys(gone - homes.keys()), **homes})
+            gone -= {image.id for image in there}
+            yield self._page({**dict.fromkeys(gone), **self._with_bytes(there)})
             after = upto or ""
+
+    def _with_bytes(self, images: Iterable[Image]) -> dict[str, Image | None]:
+        """By id, without those whose bytes another region lends that does not show them now.
+
+        To these nothing would be done.
+        """
+        regions = functools.cache(self._replicas.regions)
+        found: dict[str, Image | None] = {}
+        for image in images:
+            with contextlib.suppress(RegionError):
+                found[image.id] = with_lent_bytes(self._services, regions, image)
+        return found
 
     def _page(self, homes: Mapping[str, Image | None]) -> _Page:
         views = self._baselines.replicas_for(homes)

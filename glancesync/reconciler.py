@@ -15,6 +15,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import datetime
+import functools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -51,6 +52,7 @@ from glancesync.model import (
 )
 from glancesync.placement.places import unplaced
 from glancesync.placement.strategies import OFF, Placement
+from glancesync.snapshots import is_lent, recalled
 from glancesync.states import DELETING, OF_IMAGES, FindingKind, TaskKind
 
 LOG = logging.getLogger(__name__)
@@ -362,7 +364,12 @@ class Reconciler:
         And find those that have replicas where they do not go any more.
         """
         asked = {one.image_id for one in seen.asks}
-        known = {image_id: image for image_id, image in images.items() if image_id not in asked}
+        regions = functools.cache(self._replicas.regions)
+        known = {
+            image_id: image and recalled(image, records[image_id], regions)
+            for image_id, image in images.items()
+            if image_id not in asked
+        }
         views: dict[str, dict[str, ReplicaView]] = {image_id: {} for image_id in known}
         for view in self._baselines.replicas_for(known):
             views[view.replica.image_id][view.replica.region] = view
@@ -371,6 +378,10 @@ class Reconciler:
             image_id: {name: view.replica for name, view in of_image.items()}
             for image_id, of_image in views.items()
         }
+        for image in known.values():
+            if image is not None and not image.has_data and is_lent(image, regions):
+                why = "no bytes were found where it says that it has them"
+                seen.ask(TaskKind.IMAGE, image.id, self._services.home, why)
         placements = self._destinations.each(present, replicas)
         for image in present:
             image_id, placement = image.id, placements[image.id]

@@ -29,6 +29,7 @@ from glancesync.model import Image, Original, Replica, Snooze, Task
 from glancesync.pacing import Pacing
 from glancesync.placement.strategies import Placement
 from glancesync.retry import snooze_delay
+from glancesync.snapshots import USUAL, Patience
 from glancesync.states import DeleteMode, ReplicaState
 from glancesync.verification import Verification
 
@@ -57,6 +58,7 @@ class Settings:
     delete_mode: DeleteMode = DeleteMode.MIRROR
     delete_grace: float = 0.0
     home_mapping: bool = False
+    snapshots: Patience = USUAL
 
 
 class Recording:

@@ -60,6 +60,8 @@ class Replication(Acting):
         if self._task.region == self._services.home == self._original.region:
             # It was promoted since somebody has asked for it there.
             return Changes(promoted=True), Done("it is one of home's images")
+        if home is not None and home.lent is not None:
+            self._original = home.lent.original
         gone = None if home else self._replicas.image(self._task.image_id)
         if home is None and (gone is None or gone.present):
             return self._undecided()

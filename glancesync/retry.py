@@ -4,14 +4,14 @@ Backoff is exponential, capped, with equal jitter (AWS Architecture Blog, "Expon
 Jitter"). ``task_retry_times`` bounds the fast tries; after them a task is ``failed`` and its
 replica ``stalled``, which is shown, and tried at the cap for ever. What a second look can't mend,
 because the region said no or because of a bug of ours, has no fast tries. A region that says when
-to come again is obeyed, and that costs no try.
+to come again is obeyed, and that costs no try; nor does what is not ready to be copied yet.
 """
 
 from __future__ import annotations
 
 import dataclasses
 
-from glancesync.errors import Credential, RegionError, Throttled
+from glancesync.errors import Credential, RegionError, Throttled, Unready
 from glancesync.model import Retry, Snooze
 
 
@@ -29,7 +29,7 @@ class RetryPolicy:
         :param attempt: how many attempts failed before this one
         :param jitter: a random number in [0, 1)
         """
-        if isinstance(error, Throttled):
+        if isinstance(error, Throttled | Unready):
             asked = (error.retry_after or self.base) * (1 + jitter / 10)
             return Snooze(min(asked, self.cap), str(error))
         fast = isinstance(error, RegionError) and (error.retryable or isinstance(error, Credential))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 from glancesync.destinations import Destinations
@@ -15,6 +16,7 @@ from glancesync.placement import rules
 from glancesync.placement.places import place
 from glancesync.placement.rules import Book, Explanation
 from glancesync.placement.strategies import Placement
+from glancesync.snapshots import recalled
 from glancesync.states import ENDED
 
 
@@ -93,6 +95,7 @@ class Ruling:
         image = read(services, image_id, record)
         if image is None:
             raise BadRequest(f"home has no image {image_id}", 404)
+        image = recalled(image, record, self._replicas.regions)
         book = book or self.book
         destinations = self._under(book)
         strategy = destinations.strategy
@@ -114,10 +117,13 @@ class Ruling:
         home.require_admin()
         now, then = self.destinations, self._under(book)
         found = Preview()
+        regions = functools.cache(self._replicas.regions)
         for page, upto in listing(home, after):
             found.seen += len(page)
             found.marker = upto
             # What comes from elsewhere does not go by rules, and without data nothing goes.
+            records = self._baselines.images_by_id([one.id for one in page])
+            page = [recalled(one, records.get(one.id), regions) for one in page]
             moving = [image for image in page if image.has_data]
             known = self._known(moving)
             facts = then.facts(moving)

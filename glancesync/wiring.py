@@ -29,6 +29,7 @@ from glancesync.jobs import Jobbing
 from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
 from glancesync.maintenance import Discovery, Presence, Purge
+from glancesync.model import Region
 from glancesync.pacing import Limits, Pacing
 from glancesync.placement import rules
 from glancesync.placement.lazy import lazy
@@ -48,6 +49,7 @@ from glancesync.ruling import Ruling
 from glancesync.schemes import Scheme
 from glancesync.selecting import Selecting
 from glancesync.selecting import load as load_selection
+from glancesync.snapshots import Patience
 from glancesync.states import DeleteMode, TaskKind
 from glancesync.stores.file import load as load_stores
 from glancesync.stores.keys import KeyManager
@@ -84,6 +86,7 @@ SHARED = (
     "binding_allowed_regions",
     "evict_after",
     "home_mapping",
+    "snapshot_region_names",
 )
 
 
@@ -266,7 +269,20 @@ def destinations(conf: cfg.ConfigOpts, journal: Journal, book: Book | None) -> D
     projects = KeystoneProjects(
         functools.partial(session, conf), conf[CREDENTIALS].interface, time.monotonic
     )
-    return Destinations(by, journal, projects)
+    return Destinations(by, journal, projects, conf.snapshot_region_names)
+
+
+def check_regions(conf: cfg.ConfigOpts, regions: Sequence[Region]) -> None:
+    """Test the option that names regions.
+
+    :raises ConfigurationError: it names one that there is not, or home
+    """
+    others = {region.name for region in regions if not region.home}
+    for name in conf.snapshot_region_names:
+        if name not in others:
+            there = ", ".join(sorted(others)) or "none"
+            said = f"there is no region {name!r} beside home; there is {there}"
+            raise broken(conf, "DEFAULT", "snapshot_region_names", said)
 
 
 def ruling(conf: cfg.ConfigOpts, journal: Journal) -> Ruling:
@@ -349,6 +365,7 @@ def executor(
         delete_mode=DeleteMode(conf.delete_mode),
         delete_grace=conf.delete_grace,
         home_mapping=conf.home_mapping,
+        snapshots=Patience(conf.snapshot_timeout, conf.snapshot_sleep_interval),
     )
     jobbing = Jobbing(journal.jobs, journal, services, lambda: str(uuid.uuid4()))
     planning = Planning(journal, journal, journal, journal.plans, services, settings)
@@ -473,6 +490,8 @@ def reload(
     :raises ConfigurationError: an option can't work; all goes on as before
     """
     check(conf)
+    if regions := journal.regions():
+        check_regions(conf, regions)
     transports = load_transports(conf.transports, transfer_settings(conf))
     stores = schemes(conf)
     chosen_by = selection(conf)

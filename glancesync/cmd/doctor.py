@@ -8,7 +8,7 @@ import functools
 import os
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import requests
@@ -21,10 +21,10 @@ from glancesync.cmd import hosts, stores
 from glancesync.conf import CREDENTIALS, rules_file, store_file, strategy_name
 from glancesync.errors import ConfigurationError, Credential, JournalError, RegionError
 from glancesync.interfaces import ImageService
-from glancesync.model import Region
+from glancesync.model import Region, unversioned
 from glancesync.placement.rules import Book
 from glancesync.regions.catalog import KEYSTONE, home_region, image_endpoints
-from glancesync.regions.images import GlanceImages, unversioned
+from glancesync.regions.images import GlanceImages
 from glancesync.regions.translate import translated
 from glancesync.rulebook import file as rulebook
 from glancesync.schemes import Filesystem
@@ -70,8 +70,13 @@ def examine(conf: cfg.ConfigOpts) -> Iterator[Finding]:
     except ConfigurationError as error:
         home = ""
         yield False, "home", str(error)
+    regions = [Region(name, url, home=name == home) for name, url in endpoints.items()]
     if book is not None:
-        yield from _rules(conf, book, endpoints, home)
+        yield from _rules(conf, book, regions)
+    try:
+        wiring.check_regions(conf, regions)
+    except ConfigurationError as error:
+        yield False, "option snapshot_region_names", str(error)
     services = {
         name: GlanceImages(name, session, url, conf[CREDENTIALS].interface)
         for name, url in sorted(endpoints.items())
@@ -147,11 +152,8 @@ def _rules_file(conf: cfg.ConfigOpts) -> Generator[Finding, None, Book | None]:
     return book
 
 
-def _rules(
-    conf: cfg.ConfigOpts, book: Book, endpoints: Mapping[str, str], home: str
-) -> Iterator[Finding]:
+def _rules(conf: cfg.ConfigOpts, book: Book, regions: Sequence[Region]) -> Iterator[Finding]:
     """What they name that Keystone does not."""
-    regions = [Region(name, url, home=name == home) for name, url in endpoints.items()]
     for error in rulebook.strange(book, regions, rules_file(conf)):
         yield False, "option sync_rules_file", str(error)
 

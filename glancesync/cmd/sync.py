@@ -142,6 +142,8 @@ class Daemon:
         While Keystone is silent hints are taken, but no task is claimed: none could succeed.
         """
         known = engine.discovery.look()
+        if known:
+            wiring.check_regions(self._conf, self._journal.regions())
 
         def serve() -> None:
             if not known:

@@ -52,6 +52,29 @@ OPTIONS = [
         help="Say at home which regions have an image, and under which id: in the property "
         "glance_sync_regions, as JSON. This is all that glance-sync ever writes to home's images.",
     ),
+    cfg.FloatOpt(
+        "snapshot_timeout",
+        mutable=True,
+        default=300,
+        min=0,
+        help="Seconds that a home image waits for the image of another region that it has its "
+        "bytes from, if that has none yet. Then it is shown as failed, and still tried again, "
+        "every retry_max_interval seconds.",
+    ),
+    cfg.FloatOpt(
+        "snapshot_sleep_interval",
+        mutable=True,
+        default=10,
+        min=0.01,
+        help="Seconds between two looks at an image that is waited for like that.",
+    ),
+    cfg.ListOpt(
+        "snapshot_region_names",
+        mutable=True,
+        default=[],
+        help="Regions that home images go to which have their bytes from another region: of "
+        "those that the strategy says. Empty: all, but for the region that has the bytes already.",
+    ),
     cfg.IntOpt(
         "catalog_interval",
         default=60,

@@ -14,6 +14,7 @@ from typing import Any
 from glancesync.model import Image
 from glancesync.placement.matching import FIELDS, OF_KEYSTONE, Answer, Match, fields, keys
 from glancesync.placement.strategies import Facts, Placement, Strategy
+from glancesync.snapshots import is_complaint
 from glancesync.states import DeleteMode
 
 #: The property by which an image says where it goes.
@@ -156,7 +157,9 @@ def decide(book: Book, image: Image, facts: Facts) -> Placement:
 
 def of_bytes(last_error: str | None) -> str | None:
     """What is on record to be wrong with the bytes of an image, if it is not a complaint."""
-    return None if last_error is None or last_error.startswith(f"{PROPERTY}:") else last_error
+    if last_error is None or last_error.startswith(f"{PROPERTY}:") or is_complaint(last_error):
+        return None
+    return last_error
 
 
 def first(book: Book, image: Image, facts: Facts) -> Rule | None:

@@ -8,7 +8,7 @@ from keystoneauth1.identity.base import BaseIdentityPlugin
 from keystoneauth1.session import Session
 
 from glancesync.errors import ConfigurationError
-from glancesync.regions.images import unversioned
+from glancesync.model import unversioned
 from glancesync.regions.translate import translated
 
 KEYSTONE = "Keystone"  # stands where a region's name would, in errors about the identity service

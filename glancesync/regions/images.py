@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
-import re
 import urllib.parse
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -21,7 +20,7 @@ from keystoneauth1.session import Session
 
 from glancesync.errors import Credential
 from glancesync.interfaces import Endpoint, Page
-from glancesync.model import MAPPING, Image
+from glancesync.model import MAPPING, Image, unversioned
 from glancesync.planner import Op
 from glancesync.regions.translate import legible, translated
 from glancesync.schemes import Location, StoreInfo
@@ -118,11 +117,6 @@ def json_patch(ops: Sequence[Op]) -> list[dict[str, Any]]:
             one["value"] = op.value
         patch.append(one)
     return patch
-
-
-def unversioned(endpoint: str) -> str:
-    """An image endpoint as catalogs list it, without ``/v2`` and without a slash at the end."""
-    return re.sub(r"/v\d+(\.\d+)?$", "", endpoint.rstrip("/")).rstrip("/")
 
 
 class GlanceImages:

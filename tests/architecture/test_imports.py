@@ -26,6 +26,7 @@ LAYERS: dict[str, set[str]] = {
         "placing",
         "sources",
         "farewell",
+        "snapshots",
     },
     "documents": {"documents", "plugins"},
     "adapters": {"rulebook", "journal", "regions", "stores", "transports"},

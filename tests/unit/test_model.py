@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glancesync.model import OWN, Actor, Image, Region
+from glancesync.model import OWN, Actor, Image, Lent, Original, Region
 from glancesync.states import (
     ENDED,
     OPEN,
@@ -75,8 +75,9 @@ def test_the_fingerprint_does_not_depend_on_order() -> None:
 @pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(Image)])
 def test_the_fingerprint_depends_on_every_field_that_is_synced(field: str) -> None:
     if field in OWN:
-        value = 1.0 if field == "created_at" else "store1"
-        changed = dataclasses.replace(BASE, **{field: value})
+        lent = Lent(Original("R", "id"), BASE.fingerprint())
+        values = {"created_at": 1.0, "lent": lent}
+        changed = dataclasses.replace(BASE, **{field: values.get(field, "store1")})
         assert changed.fingerprint() == BASE.fingerprint(), "a region's own affair"
     else:
         changed = dataclasses.replace(BASE, **{field: OTHERS[field]})

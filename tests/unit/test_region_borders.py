@@ -22,10 +22,10 @@ from glancesync.errors import (
     from_status,
     retry_after,
 )
-from glancesync.model import Image
+from glancesync.model import Image, unversioned
 from glancesync.planner import Op
 from glancesync.regions.catalog import home_region
-from glancesync.regions.images import image_from, is_custom, json_patch, unversioned
+from glancesync.regions.images import image_from, is_custom, json_patch
 from glancesync.regions.translate import translated
 
 ID = "11111111-2222-3333-4444-555555555555"
