@@ -11,7 +11,7 @@ from glancesync.ends import Schemes, ways
 from glancesync.errors import BadRequest, Unready
 from glancesync.home import read, with_lent_bytes
 from glancesync.interfaces import ImageService, Replicas, Services, Transport
-from glancesync.model import Image, ImageRecord, Original
+from glancesync.model import Image, Original
 
 
 class Routing:
@@ -40,15 +40,7 @@ class Routing:
 
         :raises RegionError: home does not answer
         """
-        return self._read(self._services(), image_id, self._replicas.image(image_id))
-
-    def _read(self, services: Services, image_id: str, record: ImageRecord | None) -> Image | None:
-        image = read(services, image_id, record)
-        if image is None or (record is not None and record.origin is not None):
-            return image
-        with contextlib.suppress(Unready):
-            image = with_lent_bytes(services, self._replicas.regions, image)
-        return image
+        return read(self._services(), image_id, self._replicas.image(image_id))
 
     def service(self, region: str) -> ImageService:
         """The Glance of a region.
@@ -65,14 +57,17 @@ class Routing:
         """
         services = self._services()
         record = self._replicas.image(image_id)
-        image = self._read(services, image_id, record)
+        original = Original.of(image_id, record, services.home)
+        image = read(services, image_id, record)
         if image is None:
             raise BadRequest(f"home has no image {image_id}", 404)
-        if not image.has_data:
-            raise BadRequest(f"home's image {image_id} is {image.status}: nothing to copy", 409)
-        original = Original.of(image_id, record, services.home)
+        if original.region == services.home:
+            with contextlib.suppress(Unready):
+                image = with_lent_bytes(services, self._replicas.regions, image)
         if image.lent is not None:
             original = image.lent.original
+        if not image.has_data:
+            raise BadRequest(f"home's image {image_id} is {image.status}: nothing to copy", 409)
         replica = self._replicas.replica(image_id, region)
         target_id = (replica and replica.replica_id) or image_id
         source, target = services(original.region), services(region)

@@ -13,6 +13,7 @@ from glancesync.journal.schema import pin as p
 from glancesync.model import Image, Pin, Region
 from glancesync.placement.rules import of_bytes
 from glancesync.placement.strategies import Facts
+from glancesync.snapshots import is_complaint
 
 _SOME = 500  # rows that one statement names
 
@@ -94,7 +95,11 @@ def facts(
             record.origin if record else None,
             pins[image.id],
             bound=bound.get(image.owner or "", frozenset()),
-            sound=record is None or of_bytes(record.last_error) is None,
+            sound=record is None or _sound(record.last_error),
             now=at,
         )
     return found
+
+
+def _sound(last_error: str | None) -> bool:
+    return of_bytes(last_error) is None and not is_complaint(last_error or "")

@@ -19,8 +19,8 @@ class Facts:
     ``actor``: who changed it last, as far as is known; ``origin``: the region it is copied from, if
     that is not home; ``pins``: by region; ``held``: what is on record of the regions that have it,
     or are about to; ``bound``: the regions its owner is bound to, or was and has not let go of;
-    ``sound``: False if the original's bytes are known to be wrong; ``project``: the owner, if
-    Keystone was asked and knows it; ``now``: when this was read.
+    ``sound``: False if the original's bytes are known to be wrong, or not to be had; ``project``:
+    the owner, if Keystone was asked and knows it; ``now``: when this was read.
     """
 
     regions: tuple[Region, ...]

@@ -60,6 +60,14 @@ BAD = {
         (r"^connection ?=.*", "connection = sqlite:////nonexistent/x/journal"),
         "[database] connection",
     ),
+    "unknown region for snapshots": (
+        (r"^sync_strategy", "snapshot_region_names = RegionTwo,RegionNine\nsync_strategy"),
+        "[DEFAULT] snapshot_region_names: there is no region 'RegionNine' beside home",
+    ),
+    "snapshots to home": (
+        (r"^sync_strategy", "snapshot_region_names = RegionOne\nsync_strategy"),
+        "[DEFAULT] snapshot_region_names: there is no region 'RegionOne' beside home",
+    ),
     "no such paste file": (
         (r"^sync_strategy", "paste_config = gone.ini\nsync_strategy"),
         "[DEFAULT] paste_config",

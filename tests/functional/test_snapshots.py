@@ -124,6 +124,8 @@ def test_it_is_waited_for_and_goes_straight_from_where_it_was_born(room: Darkroo
     replica = estate.replica(image, THREE)
     assert replica is not None
     assert replica["source"] == TWO
+    _, body = estate.sync("GET", f"/v1/images/{image}/routes?region={THREE}")
+    assert [(one["transport"], one["fits"]) for one in body["routes"]] == [("upload", True)]
     assert room.events(image, "transfer") == [f"{len(data)} bytes by upload from {TWO}"]
     assert f"/images/{image}/file" not in log.read_text()[before:], "home was asked for its bytes"
     home, there = (estate.glances[name].images.get(image) for name in (ONE, THREE))
@@ -183,6 +185,9 @@ def test_audits_plans_and_looks_at_all_bytes_find_nothing_wrong(room: Darkroom) 
         replica = estate.replica(image, THREE)
         assert replica is not None
         assert (replica["state"], replica["replica_id"] == image) == ("in_sync", False)
+        there = estate.read(THREE, replica["replica_id"])
+        assert there is not None
+        assert there["status"] == "active"
         return estate.bytes_of(THREE, replica["replica_id"]) == data
 
     until(again, PATIENCE, "what an audit finds missing is made again")
