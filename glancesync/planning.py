@@ -14,7 +14,6 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import dataclasses
-import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from glancesync import planner
@@ -188,11 +187,10 @@ class Planning:
 
         To these nothing would be done.
         """
-        regions = functools.cache(self._replicas.regions)
         found: dict[str, Image | None] = {}
         for image in images:
             with contextlib.suppress(RegionError):
-                found[image.id] = with_lent_bytes(self._services, regions, image)
+                found[image.id] = with_lent_bytes(self._services, self._replicas.regions, image)
         return found
 
     def _page(self, homes: Mapping[str, Image | None]) -> _Page:
