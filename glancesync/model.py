@@ -633,6 +633,7 @@ class Standing:
     tasks: Mapping[str, int]  # the same of open tasks that somebody waits for
     oldest: float = 0.0  # seconds since the first of them was wanted
     bytes_behind: int = 0
+    bindings: int = 0  # of projects that it is chosen for now
 
 
 # -- outcomes: what a worker decided about the task it ran ---------------------------------------

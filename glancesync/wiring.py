@@ -83,6 +83,7 @@ SHARED = (
     "delete_guard_percent",
     "binding_filters",
     "binding_min_free",
+    "binding_capacity_age",
     "binding_allowed_regions",
     "evict_after",
     "home_mapping",
@@ -310,7 +311,11 @@ def selection(conf: cfg.ConfigOpts) -> Selection:
         if not math.isfinite(weighers[name]):
             said = f"{name}: {multiplier!r} is not a number"
             raise broken(conf, "DEFAULT", "binding_weighers", said)
-    settings = SelectionSettings(min_free=conf.binding_min_free, allowed=_allowed(conf))
+    settings = SelectionSettings(
+        min_free=conf.binding_min_free,
+        capacity_age=conf.binding_capacity_age or math.inf,
+        allowed=_allowed(conf),
+    )
     return load_selection(conf.binding_filters, weighers, settings)
 
 

@@ -30,12 +30,14 @@ MAX_LIMIT = 1000
 class Limits:
     """What a request may bring.
 
-    ``jobs``: how many a project may have active at a time; 0: any number.
+    ``jobs``: how many a project may have active at a time; ``groups``: for how many it may have
+    regions chosen; 0: any number.
     """
 
     body: int = 1024 * 1024  # bytes
     events: int = 1000
     jobs: int = 0
+    groups: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

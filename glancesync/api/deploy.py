@@ -91,6 +91,7 @@ def app_factory(global_conf: dict[str, str], **local: str) -> WSGI:
         body=conf.max_request_body_size,
         events=conf.max_events_per_request,
         jobs=conf.open_jobs_per_project,
+        groups=conf.bindings_per_project,
     )
     strategy = functools.partial(strategy_name, conf)
     parts = (wired.journal, wired.routing, wired.ruling, wired.selecting)

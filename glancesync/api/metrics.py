@@ -40,6 +40,7 @@ _PLAIN: dict[str, tuple[str, Callable[[Standing], float | None]]] = {
         "How long the oldest task of the backlog has been waited for; 0 if there is none.",
         lambda one: one.oldest,
     ),
+    "bindings": ("Projects, or groups of theirs, bound to the region.", lambda one: one.bindings),
     "audit_running": ("1 while an audit is under way.", lambda one: one.audit.running),
     "audit_started_timestamp_seconds": (
         "When the last audit began.",

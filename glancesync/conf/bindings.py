@@ -42,7 +42,15 @@ OPTIONS = [
         min=0,
         max=100,
         help="Percent of a region's capacity that must stay free for projects to be bound to it. "
-        "A region that nobody has said the capacity of counts as free.",
+        "A region whose capacity is not known counts as free.",
+    ),
+    cfg.IntOpt(
+        "binding_capacity_age",
+        mutable=True,
+        default=86400,
+        min=0,
+        help="Seconds for which counts what was said of a region's capacity; after that it is not "
+        "known any more. 0: for ever.",
     ),
     cfg.MultiStrOpt(
         "binding_allowed_regions",

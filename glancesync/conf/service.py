@@ -34,6 +34,13 @@ OPTIONS = [
         "0: any number. Admins are not limited.",
     ),
     cfg.IntOpt(
+        "bindings_per_project",
+        default=100,
+        min=0,
+        help="Groups for which a project may have regions chosen; further ones are refused with "
+        "403. 0: any number. Admins and services are not limited.",
+    ),
+    cfg.IntOpt(
         "max_request_body_size",
         default=1024 * 1024,
         min=1024,

@@ -8,12 +8,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from glancesync.errors import BadRequest
 from glancesync.interfaces import Ask, Note
 from glancesync.journal import events, queue, regions, rows
 from glancesync.journal.database import Database, now
 from glancesync.journal.retries import retried
 from glancesync.journal.schema import binding as b
 from glancesync.journal.schema import image as i
+from glancesync.journal.schema import region as g
 from glancesync.journal.schema import replica as r
 from glancesync.journal.schema import task as t
 from glancesync.model import Actor, Binding, Region
@@ -49,11 +51,16 @@ class Bindings:
         self._wake = wake
 
     @retried
-    def select(self, wish: Wish, selection: Selection, actor: Actor) -> Selected:
+    def select(
+        self, wish: Wish, selection: Selection, actor: Actor, most: int | None = None
+    ) -> Selected:
         """The binding of a project and group, made if there is none or its region will not do.
 
         However many ask at once, one of them makes it and all get it. What was bound before ends,
         and keeps its images until it is released.
+
+        :param most: groups of the project that may be bound, this one among them
+        :raises BadRequest: more are
         """
         with self._database.read() as connection:
             current = _active(connection, wish.project_id, wish.group)
@@ -70,7 +77,9 @@ class Bindings:
             if not ranked or not ranked[0].passes:
                 return Selected(None, False, ranked)
             cause = _FIRST
-            if current is not None:
+            if current is None:
+                _check_most(connection, wish.project_id, most)
+            else:
                 cause = f"{current.region} will not do: {_why(found.get(current.region))}"
             binding = _bind(connection, wish, ranked[0].region, cause, actor, current)
         self._wake()
@@ -156,6 +165,19 @@ def bound(connection: sa.Connection, projects: Collection[str]) -> dict[str, fro
 
 
 # -- the binding of a project and group ----------------------------------------------------------
+
+
+def _check_most(connection: sa.Connection, project_id: str, most: int | None) -> None:
+    if most is None:
+        return
+    # One at a time: two that count at the same time would both find room.
+    connection.execute(sa.select(g.c.name).where(g.c.home).with_for_update())
+    query = sa.select(sa.func.count()).where(b.c.project_id == project_id, b.c.active.is_not(None))
+    found = connection.execute(query).scalar_one()
+    if found >= most:
+        raise BadRequest(
+            f"{found} groups of the project are bound; bindings_per_project allows {most}", 403
+        )
 
 
 def _get(connection: sa.Connection, binding_id: int, *, lock: bool = False) -> Binding | None:
@@ -303,6 +325,7 @@ def _candidates(connection: sa.Connection, wish: Wish, only: str | None = None) 
             backlog=tasks.get(one.name, 0),
             bindings=bound_there.get(one.name, 0),
             age=None if one.found_at is None else max(0.0, at - one.found_at),
+            capacity_age=0.0 if one.capacity is None else max(0.0, at - one.capacity.said_at),
         )
         for one in known
         if not one.home and only in (None, one.name)

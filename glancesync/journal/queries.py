@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from glancesync.journal import audits, queue, regions, rows
 from glancesync.journal.database import now
 from glancesync.journal.replicas import get_image
+from glancesync.journal.schema import binding as b
 from glancesync.journal.schema import image as i
 from glancesync.journal.schema import pin as p
 from glancesync.journal.schema import replica as r
@@ -149,6 +150,7 @@ def standings(connection: sa.Connection) -> list[Standing]:
     """How far each region is, by name."""
     audit = {one.region: one for one in audits.every(connection)}
     replica, backlog, missing = _replicas(connection), _backlog(connection), _missing(connection)
+    bound = _bindings(connection)
     found = []
     for region in regions.every(connection):
         tasks, oldest = backlog.get("" if region.home else region.name, ({}, 0.0))
@@ -160,6 +162,7 @@ def standings(connection: sa.Connection) -> list[Standing]:
                 tasks,
                 oldest,
                 missing.get(region.name, 0),
+                bound.get(region.name, 0),
             )
         )
     return found
@@ -180,6 +183,12 @@ def _replicas(connection: sa.Connection) -> dict[str, dict[str, int]]:
     for region, state, count in connection.execute(query):
         found.setdefault(region, {})[state] = count
     return found
+
+
+def _bindings(connection: sa.Connection) -> dict[str, int]:
+    """How many projects, or groups of theirs, are bound to it now, by region."""
+    query = sa.select(b.c.region, sa.func.count()).where(b.c.active.is_not(None))
+    return {row[0]: row[1] for row in connection.execute(query.group_by(b.c.region))}
 
 
 def _backlog(connection: sa.Connection) -> dict[str, tuple[dict[str, int], float]]:

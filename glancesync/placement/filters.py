@@ -91,12 +91,14 @@ class DiskFormat(_Filter):
 
 
 class Capacity(_Filter):
-    """Regions where enough is free; those that nobody has said the capacity of have."""
+    """Regions where enough is free; those whose capacity is not known have."""
 
     name = "capacity"
 
     def judge(self, wish: Wish, candidate: Candidate) -> Verdict:
-        capacity = candidate.region.capacity
+        capacity = candidate.capacity(self._settings)
+        if capacity is None and candidate.region.capacity is not None:
+            return Verdict(True, "its capacity was said too long ago to count")
         if capacity is None:
             return Verdict(True, "nobody has said its capacity")
         free = capacity.free_bytes

@@ -13,7 +13,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from glancesync.model import Region
+from glancesync.model import Capacity, Region
 
 _NEUTRAL = 0.5
 _DIGITS = 9  # of totals: what differs by less differs by how it was added up
@@ -24,11 +24,13 @@ class Settings:
     """What an operator says to filters and weighers.
 
     ``min_free``: percent of a region's capacity that stay free; ``allowed``: project -> the regions
-    it may be bound to, of those projects that may not be bound to all.
+    it may be bound to, of those projects that may not be bound to all; ``capacity_age``: seconds
+    for which counts what was said of a capacity.
     """
 
     min_free: float = 5.0
     allowed: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
+    capacity_age: float = math.inf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +54,8 @@ class Candidate:
 
     ``distance``: to home, in steps; ``held``: bytes of the project's images that it has;
     ``backlog``: tasks that wait for it; ``bindings``: how many are bound to it; ``age``: seconds
-    since it was found in the catalog, as far as that is known.
+    since it was found in the catalog, as far as that is known; ``capacity_age``: seconds since its
+    capacity was said.
     """
 
     region: Region
@@ -61,6 +64,11 @@ class Candidate:
     backlog: int = 0
     bindings: int = 0
     age: float | None = None
+    capacity_age: float = 0.0
+
+    def capacity(self, settings: Settings) -> Capacity | None:
+        """Its room, if somebody has said it not too long ago."""
+        return self.region.capacity if self.capacity_age <= settings.capacity_age else None
 
 
 @dataclasses.dataclass(frozen=True)

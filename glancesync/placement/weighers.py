@@ -26,7 +26,7 @@ class Free(_Weigher):
     unit = "bytes"
 
     def figure(self, wish: Wish, candidate: Candidate) -> float | None:
-        capacity = candidate.region.capacity
+        capacity = candidate.capacity(self._settings)
         return None if capacity is None else capacity.free_bytes
 
 

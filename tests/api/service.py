@@ -324,6 +324,12 @@ class Planned(Estate):
         self._commit(Done("the plan is ready"), Changes(plan=ready, steps=steps))
 
 
+class Bound(Estate):
+    """A project may have two groups."""
+
+    options = "bindings_per_project = 2\n"
+
+
 class Regions:
     """``interfaces.Services`` of one region that answers."""
 

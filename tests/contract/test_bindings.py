@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import sqlalchemy as sa
 
-from glancesync.errors import JournalError, JournalRefused
+from glancesync.errors import BadRequest, JournalError, JournalRefused
 from glancesync.interfaces import Ask, Changes
 from glancesync.journal import schema
 from glancesync.journal.database import Database
@@ -238,6 +238,60 @@ def test_capacity_is_kept_with_when_it_was_said(journal: Journal) -> None:
     region = journal.region("C")
     assert region is not None
     assert region.capacity is None
+
+
+def test_what_was_said_of_a_capacity_long_ago_counts_no_more(journal: Journal) -> None:
+    for name in "ABC":
+        journal.update_region(name, {"capacity": {"free_bytes": 0, "total_bytes": 10}})
+    with journal.database.write() as connection:
+        long_ago = {"capacity_at": schema.region.c.capacity_at - 3601}
+        there = schema.region.c.name == "B"
+        connection.execute(sa.update(schema.region).where(there).values(long_ago))
+    by = Selection([filters.Capacity(Settings(capacity_age=3600))], [])
+    ranked = {one.region: one for one in journal.bindings.explain(WISH, by).ranked}
+    assert {name: one.passes for name, one in ranked.items()} == {
+        "A": False,
+        "B": True,
+        "C": False,
+        "D": True,
+    }
+    said = ranked["B"].verdicts["capacity"].why
+    assert said == "its capacity was said too long ago to count"
+
+
+def test_a_project_has_so_many_groups_and_no_more(journal: Journal) -> None:
+    for group in ("", "web"):
+        journal.bindings.select(Wish("p", group), PLAIN, ADMIN, 2)
+    with pytest.raises(BadRequest, match=r"^2 groups of the project are bound; bindings_per_p"):
+        journal.bindings.select(Wish("p", "db"), PLAIN, ADMIN, 2)
+    assert journal.bindings.select(Wish("p", "web"), PLAIN, ADMIN, 2).binding is not None
+    assert journal.bindings.select(Wish("q", "db"), PLAIN, ADMIN, 2).created
+    journal.update_region("A", {"maintenance": True})
+    moved = journal.bindings.select(Wish("p", "web"), PLAIN, ADMIN, 2)
+    assert moved.created, "what moves is no further group"
+    assert moved.binding is not None
+    journal.bindings.end(moved.binding.id, "gone", ADMIN, release=False)
+    assert journal.bindings.select(Wish("p", "db"), PLAIN, ADMIN, 2).created
+
+
+def test_groups_that_ask_at_once_are_counted(journal: Journal) -> None:
+    barrier = threading.Barrier(8)
+    refused: list[str] = []
+
+    def ask(number: int) -> None:
+        barrier.wait()
+        try:
+            journal.bindings.select(Wish("p", f"g{number}"), PLAIN, ADMIN, 3)
+        except BadRequest as error:
+            refused.append(str(error))
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join(60)
+    assert len(refused) == 5
+    assert len(journal.bindings.every(active=True)) == 3
 
 
 def test_how_long_a_region_is_known(journal: Journal) -> None:

@@ -30,7 +30,9 @@ def select(call: Call) -> Answer:
         call.allow("glancesync:bindings:explain", wish.project_id)
         return 200, {"selection": _explained(call, wish)}
     call.allow("glancesync:bindings:select", wish.project_id)
-    found = call.journal.bindings.select(wish, selection, call.actor)
+    everything = call.allows("glancesync:bindings:list_all")
+    most = None if everything else call.limits.groups or None
+    found = call.journal.bindings.select(wish, selection, call.actor, most)
     if found.binding is None:
         # Who may not see the regions is not told of them.
         explained = call.allows("glancesync:bindings:explain", wish.project_id)
