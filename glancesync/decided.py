@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from glancesync import planner
 from glancesync.interfaces import Changes
-from glancesync.model import Again, Decision, Done, Image, Outcome, Step, Task, fingerprint_of
+from glancesync.model import Again, Decision, Done, Image, Outcome, Task, fingerprint_of
+from glancesync.orders import Step
 from glancesync.outline import differs, outline
 from glancesync.planner import Action
 from glancesync.replication import Replication

@@ -20,18 +20,15 @@ from glancesync.model import (
     Finding,
     Image,
     ImageRecord,
-    Item,
-    Job,
     Outcome,
-    Plan,
     Priority,
     Project,
     Region,
     Replica,
     ReplicaView,
-    Step,
     Task,
 )
+from glancesync.orders import Item, Job, Plan, Step
 from glancesync.placement.strategies import Facts
 from glancesync.planner import Op
 from glancesync.schemes import Location, Place, StoreInfo

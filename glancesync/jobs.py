@@ -21,17 +21,8 @@ from glancesync.errors import LeaseLost
 from glancesync.home import as_recorded, observed
 from glancesync.interfaces import Baselines, Changes, ImageService, Jobs, Lost, Services
 from glancesync.listing import with_members
-from glancesync.model import (
-    Done,
-    Image,
-    ImageRecord,
-    Item,
-    Job,
-    Original,
-    Outcome,
-    Task,
-    Wish,
-)
+from glancesync.model import Done, Image, ImageRecord, Original, Outcome, Task
+from glancesync.orders import Item, Job, Wish
 from glancesync.states import ENDED, ItemState
 
 _AT_ONCE = 200  # items written in one transaction, if it need not be more

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from glancesync import planner
-from glancesync.model import Image, Replica, Step, fingerprint_of
+from glancesync.model import Image, Replica, fingerprint_of
+from glancesync.orders import Step
 from glancesync.planner import Action
 
 

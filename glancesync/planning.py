@@ -41,15 +41,14 @@ from glancesync.model import (
     Image,
     ImageRecord,
     Outcome,
-    Plan,
     Priority,
     Region,
     Replica,
-    Step,
     Task,
     fingerprint_of,
     priority_for,
 )
+from glancesync.orders import Plan, Step
 from glancesync.outline import outline
 from glancesync.placement.places import delete_mode, targets, why_not
 from glancesync.placement.strategies import STRATEGIES, Placement

@@ -11,22 +11,17 @@ from glancesync.choice import Route
 from glancesync.model import (
     Actor,
     Audit,
-    Binding,
     Event,
     Finding,
     ImageRecord,
-    ItemView,
-    Job,
     Need,
     Pin,
-    Plan,
     Region,
     Replica,
     ReplicaView,
-    Step,
-    Tally,
     Task,
 )
+from glancesync.orders import Binding, ItemView, Job, Plan, Step, Tally
 from glancesync.placement.rules import DEFAULT, PRIORITIES, Book, Effect
 from glancesync.placement.selection import Judged
 from glancesync.rulebook import file as rulebook

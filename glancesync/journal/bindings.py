@@ -18,7 +18,8 @@ from glancesync.journal.schema import image as i
 from glancesync.journal.schema import region as g
 from glancesync.journal.schema import replica as r
 from glancesync.journal.schema import task as t
-from glancesync.model import Actor, Binding, Region
+from glancesync.model import Actor, Region
+from glancesync.orders import Binding
 from glancesync.placement.selection import Candidate, Judged, Selection, Wish
 from glancesync.sources import distance
 from glancesync.states import ENDED, SETTLED, TaskKind, TaskState

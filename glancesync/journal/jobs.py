@@ -28,18 +28,14 @@ from glancesync.model import (
     Actor,
     Done,
     ImageRecord,
-    Item,
-    ItemView,
-    Job,
     Outcome,
     Pin,
     Priority,
     Retry,
-    Tally,
     Task,
-    Wish,
     priority_for,
 )
+from glancesync.orders import Item, ItemView, Job, Tally, Wish
 from glancesync.states import (
     ARRIVED,
     MISSED,

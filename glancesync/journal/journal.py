@@ -48,9 +48,9 @@ from glancesync.model import (
     Replica,
     ReplicaView,
     Standing,
-    Step,
     Task,
 )
+from glancesync.orders import Step
 from glancesync.placement.strategies import Facts
 from glancesync.sources import Candidate, choose
 from glancesync.states import ENDING, OPEN, FindingKind, TaskKind

@@ -18,7 +18,8 @@ from glancesync.journal.schema import plan as p
 from glancesync.journal.schema import replica as r
 from glancesync.journal.schema import step as s
 from glancesync.journal.schema import task as t
-from glancesync.model import Actor, Decision, Plan, Priority, Step
+from glancesync.model import Actor, Decision, Priority
+from glancesync.orders import Plan, Step
 from glancesync.states import DecisionKind, PlanState, StepState, TaskKind, TaskState
 
 _NAMED = 3  # reasons that a refusal lists

@@ -12,22 +12,17 @@ from glancesync.journal import schema
 from glancesync.model import (
     Actor,
     Audit,
-    Binding,
     Capacity,
     Decision,
     Event,
     Finding,
     ImageRecord,
-    Item,
-    Job,
     Pin,
-    Plan,
     Region,
     Replica,
-    Step,
     Task,
-    Wish,
 )
+from glancesync.orders import Binding, Item, Job, Plan, Step, Wish
 from glancesync.states import (
     DeleteMode,
     FindingKind,

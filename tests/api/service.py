@@ -33,14 +33,12 @@ from glancesync.model import (
     Done,
     Finding,
     ImageRecord,
-    Plan,
     Priority,
     Replica,
     Retry,
-    Step,
     Task,
-    Wish,
 )
+from glancesync.orders import Plan, Step, Wish
 from glancesync.placement.strategies import STRATEGIES
 from glancesync.routing import Routing
 from glancesync.ruling import Ruling

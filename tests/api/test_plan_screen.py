@@ -8,7 +8,8 @@ import pytest
 import webob
 
 from glancesync.interfaces import Changes
-from glancesync.model import Actor, Done, Retry, Step
+from glancesync.model import Actor, Done, Retry
+from glancesync.orders import Step
 from glancesync.states import PlanState, StepState
 from tests.api import service
 from tests.api.service import A1, B1, OTHERS

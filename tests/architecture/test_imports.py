@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 #: The layers, lowest first. A module imports its own layer and those below.
 LAYERS: dict[str, set[str]] = {
-    "words": {"counts", "errors", "model", "schemes", "states"},
+    "words": {"counts", "errors", "model", "orders", "schemes", "states"},
     "decisions": {
         "planner",
         "outline",

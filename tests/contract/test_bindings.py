@@ -13,7 +13,8 @@ from glancesync.interfaces import Ask, Changes
 from glancesync.journal import schema
 from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
-from glancesync.model import Actor, Binding, Done, Hint, Image, ImageRecord, Replica, Task
+from glancesync.model import Actor, Done, Hint, Image, ImageRecord, Replica, Task
+from glancesync.orders import Binding
 from glancesync.placement import filters, weighers
 from glancesync.placement.selection import Selection, Settings, Wish
 from glancesync.states import ReplicaState, TaskKind

@@ -11,17 +11,7 @@ from glancesync.errors import Transient
 from glancesync.interfaces import Ask, Changes
 from glancesync.journal import queue, schema
 from glancesync.journal.journal import Journal
-from glancesync.model import (
-    Actor,
-    Again,
-    Done,
-    Hint,
-    Priority,
-    Retry,
-    Snooze,
-    Task,
-    priority_for,
-)
+from glancesync.model import Actor, Again, Done, Hint, Priority, Retry, Snooze, Task, priority_for
 from glancesync.states import TaskKind, TaskState
 from tests.contract.conftest import REGIONS
 from tests.contract.test_queue import IMAGE, OTHER, claim_one, ids, move_due, replica_ask

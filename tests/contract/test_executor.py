@@ -24,18 +24,7 @@ from glancesync.errors import (
 from glancesync.executor import Executor, Flow
 from glancesync.interfaces import Ask, Changes, ImageService, Lost, Transport
 from glancesync.journal.journal import Journal
-from glancesync.model import (
-    Actor,
-    Again,
-    Done,
-    Hint,
-    Image,
-    Outcome,
-    Pin,
-    Priority,
-    Replica,
-    Task,
-)
+from glancesync.model import Actor, Again, Done, Hint, Image, Outcome, Pin, Priority, Replica, Task
 from glancesync.pacing import Limits, Pacing
 from glancesync.placement.strategies import STRATEGIES, Facts, Placement, Strategy
 from glancesync.recording import Settings

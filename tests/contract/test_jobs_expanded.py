@@ -19,19 +19,8 @@ from glancesync.interfaces import Ask, Changes, ImageService
 from glancesync.jobs import Jobbing
 from glancesync.journal import schema
 from glancesync.journal.journal import Journal
-from glancesync.model import (
-    Actor,
-    Done,
-    ImageRecord,
-    ItemView,
-    Job,
-    Outcome,
-    Priority,
-    Replica,
-    Retry,
-    Task,
-    Wish,
-)
+from glancesync.model import Actor, Done, ImageRecord, Outcome, Priority, Replica, Retry, Task
+from glancesync.orders import ItemView, Job, Wish
 from glancesync.pacing import Limits, Pacing
 from glancesync.placement.strategies import STRATEGIES
 from glancesync.recording import Settings

@@ -17,7 +17,8 @@ from glancesync.interfaces import Ask, Changes
 from glancesync.journal import schema
 from glancesync.journal.database import Database, head, revisions
 from glancesync.journal.journal import Journal
-from glancesync.model import Actor, Done, Hint, Priority, Replica, Wish
+from glancesync.model import Actor, Done, Hint, Priority, Replica
+from glancesync.orders import Wish
 from glancesync.states import OPEN, FindingKind, ReplicaState, TaskKind, TaskState
 
 Rows = dict[str, list[dict[str, Any]]]

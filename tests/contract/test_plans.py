@@ -18,7 +18,8 @@ from glancesync.home import observed
 from glancesync.interfaces import Ask, Changes, ImageService
 from glancesync.journal import schema
 from glancesync.journal.journal import Journal
-from glancesync.model import Actor, Done, Plan, Priority, Replica, Step
+from glancesync.model import Actor, Done, Priority, Replica
+from glancesync.orders import Plan, Step
 from glancesync.pacing import Limits, Pacing
 from glancesync.placement.strategies import STRATEGIES
 from glancesync.planning import Planning

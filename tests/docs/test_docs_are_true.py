@@ -33,23 +33,8 @@ from glancesync.api.schemas import (
 from glancesync.conf import list_opts
 from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
-from glancesync.model import (
-    Actor,
-    Audit,
-    Binding,
-    Finding,
-    ImageRecord,
-    Item,
-    ItemView,
-    Job,
-    Need,
-    Plan,
-    Region,
-    Replica,
-    ReplicaView,
-    Step,
-    Tally,
-)
+from glancesync.model import Actor, Audit, Finding, ImageRecord, Need, Region, Replica, ReplicaView
+from glancesync.orders import Binding, Item, ItemView, Job, Plan, Step, Tally
 from glancesync.states import FindingKind, ItemState, PlanState, ReplicaState, StepState, TaskState
 
 CHECKOUT = Path(__file__).parents[2]

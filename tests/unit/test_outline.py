@@ -6,7 +6,8 @@ import dataclasses
 import pytest
 
 from glancesync import planner
-from glancesync.model import Image, Replica, Step, fingerprint_of
+from glancesync.model import Image, Replica, fingerprint_of
+from glancesync.orders import Step
 from glancesync.outline import Outline, differs, outline
 from glancesync.states import DeleteMode
 

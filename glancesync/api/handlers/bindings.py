@@ -11,7 +11,7 @@ from glancesync.api.handlers.images import check_regions
 from glancesync.api.schemas import NO_QUERY
 from glancesync.api.schemas import bindings as schemas
 from glancesync.errors import BadRequest
-from glancesync.model import Binding
+from glancesync.orders import Binding
 from glancesync.placement.selection import Judged, Wish
 
 _TOLD = 5  # regions whose reasons a refusal lists

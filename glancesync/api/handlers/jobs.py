@@ -11,7 +11,8 @@ from glancesync.api.handlers.images import visible_project
 from glancesync.api.schemas import jobs as schemas
 from glancesync.errors import BadRequest, RegionError
 from glancesync.jobs import Unfit, find, may_see
-from glancesync.model import Image, Job, Wish
+from glancesync.model import Image
+from glancesync.orders import Job, Wish
 from glancesync.placement.strategies import OFF
 from glancesync.states import ItemState, JobState
 

@@ -10,7 +10,7 @@ from glancesync.api.handlers.images import check_regions
 from glancesync.api.schemas import NO_QUERY
 from glancesync.api.schemas import plans as schemas
 from glancesync.errors import BadRequest
-from glancesync.model import Plan
+from glancesync.orders import Plan
 
 
 def index(call: Call) -> Answer:
