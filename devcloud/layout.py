@@ -158,11 +158,10 @@ class Layout:
             )
         )
 
-    def glance(self, region: str, user: str = "admin") -> Any:
-        """A glanceclient (v2) for one region."""
-        return glanceclient.Client(
-            "2", session=self.session(user), region_name=self.region(region).name
-        )
+    def glance(self, region: str, user: str = "admin", session: ksa.Session | None = None) -> Any:
+        """A glanceclient (v2) for one region; several may have one session."""
+        session = session or self.session(user)
+        return glanceclient.Client("2", session=session, region_name=self.region(region).name)
 
     def password(self, user: str) -> str:
         """The password of one of its users."""

@@ -62,6 +62,11 @@ _NOT_MARIADB = tuple(
 _AT_ONCE = "at_once|at_the_same"
 
 
+#: Here links and hosts fail, which is alike for both; rsync's own ways have tests without a twin.
+_ONE_WAY = ("tests/faults/test_links.py", "tests/faults/test_ssh_faults.py")
+_RSYNC_TOO = "_cut_|_cut\\["
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "matrix: only run with --matrix")
 
@@ -75,11 +80,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _only_in_the_matrix(item: pytest.Item) -> bool:
-    """Whether another test shows the same but for a database, or says so itself."""
+    """Whether another test shows the same but for a database or a way, or says so itself."""
     twin = item.nodeid.startswith(_ONE_DATABASE) and re.search("postgresql|mariadb", item.name)
     other = item.nodeid.startswith(_NOT_MARIADB) and "mariadb" in item.name
     other = other and re.search(_AT_ONCE, item.name) is None
-    return bool(twin) or other or item.get_closest_marker("matrix") is not None
+    rsync = item.nodeid.startswith(_ONE_WAY) and "[rsync" in item.name
+    rsync = rsync and re.search(_RSYNC_TOO, item.name) is None
+    return bool(twin) or other or rsync or item.get_closest_marker("matrix") is not None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

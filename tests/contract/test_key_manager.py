@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Secrets of ``glance_store.yaml`` that castellan gets from a key manager: a real Barbican."""
+"""Secrets of ``glance_store.yaml`` that castellan gets from a key manager: a real Barbican.
+
+With ``--matrix`` only; one that does not answer takes none.
+"""
 
 import logging
 import os
@@ -25,6 +28,7 @@ if os.environ.get("CI") != "true":
     pytest.importorskip("castellan", reason="castellan is not installed")
 
 PASSWORD = "hunter2hunter2"
+GONE = "00000000-0000-4000-8000-000000000000"
 STORES = """\
 glances:
   - name: RegionOne
@@ -80,7 +84,7 @@ class Settings:
 
 
 @pytest.fixture
-def settings(keystone: Cloud, key_manager: object, tmp_path: pathlib.Path) -> Settings:
+def settings(keystone: Cloud, tmp_path: pathlib.Path) -> Settings:
     return Settings(keystone, tmp_path)
 
 
@@ -118,12 +122,14 @@ def given(settings: Settings) -> list[str]:
     return [file.login_password.value, container.key.value]
 
 
+@pytest.mark.matrix
 def test_what_glance_sync_may_read(settings: Settings, kept: dict[str, str]) -> None:
     """As its service user: nothing is said of the key manager."""
     settings.stores.write_text(STORES.format(password=kept["text"], key=kept["bytes"]))
     assert given(settings) == [PASSWORD, PASSWORD]
 
 
+@pytest.mark.matrix
 def test_a_login_of_its_own(settings: Settings, kept: dict[str, str], keystone: Cloud) -> None:
     settings.stores.write_text(STORES.format(password=kept["text"], key=kept["text"]))
     login = {name: value for name, value in settings.login.items() if name != "auth_type"}
@@ -146,15 +152,16 @@ def refused(settings: Settings) -> ConfigurationError:
     return caught.value
 
 
+@pytest.mark.matrix
 def test_a_secret_that_is_not_there(settings: Settings, kept: dict[str, str]) -> None:
-    gone = "00000000-0000-4000-8000-000000000000"
-    settings.stores.write_text(STORES.format(password=kept["text"], key=gone))
+    settings.stores.write_text(STORES.format(password=kept["text"], key=GONE))
     error = refused(settings)
     assert error.source == f"{settings.stores}:7"
     assert error.option == "glances[0].schemes[1].parameters.key"
-    assert error.reason == f"the key manager has no secret {gone}"
+    assert error.reason == f"the key manager has no secret {GONE}"
 
 
+@pytest.mark.matrix
 def test_bytes_that_are_no_password(settings: Settings, kept: dict[str, str]) -> None:
     settings.stores.write_text(STORES.format(password=kept["broken"], key=kept["text"]))
     assert refused(settings).reason == f"the key manager's {kept['broken']} is not UTF-8"
@@ -171,15 +178,16 @@ def test_bytes_that_are_no_password(settings: Settings, kept: dict[str, str]) ->
     ids=["barbican", "vault", "unknown", "half"],
 )
 def test_a_key_manager_that_does_not_answer(
-    settings: Settings, kept: dict[str, str], options: dict[str, dict[str, str]]
+    settings: Settings, options: dict[str, dict[str, str]]
 ) -> None:
     settings.options.update(options)
-    settings.stores.write_text(STORES.format(password=kept["text"], key=kept["text"]))
+    settings.stores.write_text(STORES.format(password=GONE, key=GONE))
     error = refused(settings)
-    assert f"the key manager does not give {kept['text']}: " in error.reason
+    assert f"the key manager does not give {GONE}: " in error.reason
     assert error.source == f"{settings.stores}:5"
 
 
+@pytest.mark.matrix
 def test_each_secret_is_asked_for_once(
     settings: Settings, kept: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -189,6 +197,7 @@ def test_each_secret_is_asked_for_once(
     assert caplog.text.count(f"Secret href: {kept['text']}") == 1
 
 
+@pytest.mark.matrix
 def test_no_secret_is_logged_kept_or_in_an_argument(
     settings: Settings, kept: dict[str, str], tmp_path: pathlib.Path
 ) -> None:

@@ -93,7 +93,7 @@ def deliver(
     return Delivery(way, paths[0], paths[1], what or image(CONTENT), settings, pace=rate)
 
 
-@pytest.mark.parametrize(("way", "direction"), PAIRS)
+@pytest.mark.parametrize(("way", "direction"), VARIED)
 def test_a_limit_is_kept(
     way: str, direction: str, hosts: Hosts, wires: list[Wire], folders: tuple[Path, Path]
 ) -> None:

@@ -29,7 +29,8 @@ class Estate:
 
     def __init__(self, cloud: Cloud) -> None:
         self.cloud = cloud
-        self.glances = {name: cloud.glance(name) for name in cloud.names}
+        session = cloud.session()
+        self.glances = {name: cloud.glance(name, session=session) for name in cloud.names}
         self.home = self.glances[cloud.home]
         self.others = [name for name in cloud.names if name != cloud.home]
         self.made: list[str] = []
@@ -93,10 +94,10 @@ class Estate:
         for region in list(regions) or self.others:
 
             def same(region: str = region) -> bool:
-                home = self.read(self.cloud.home, image_id)
                 there = self.read(region, ids.get(region, image_id))
-                assert home is not None
                 assert there is not None, f"{region} does not have it"
+                home = self.read(self.cloud.home, image_id)
+                assert home is not None
                 differs = {k for k in home | there if home.get(k) != there.get(k)}
                 assert not differs, {k: (home.get(k), there.get(k)) for k in sorted(differs)}
                 return True

@@ -66,7 +66,7 @@ def stores(
         yield
 
 
-@pytest.mark.parametrize("way", ["rsync", "scp"])
+@pytest.mark.parametrize("way", ["rsync", pytest.param("scp", marks=pytest.mark.matrix)])
 def test_files_go_to_hosts_and_are_adopted(
     way: str, estate: Estate, cli: Cli, two_hosts: tuple[Host, Host]
 ) -> None:
@@ -114,7 +114,7 @@ def test_a_host_with_another_key_is_left_alone(
         assert all("is not the one that is known" in one for one in said)
 
 
-@pytest.mark.parametrize("way", ["rsync", "scp"])
+@pytest.mark.parametrize("way", ["scp", pytest.param("rsync", marks=pytest.mark.matrix)])
 def test_a_region_serves_the_next_host_to_host_or_home_does(
     way: str, estate: Estate, cli: Cli, hosts: Hosts
 ) -> None:

@@ -18,8 +18,8 @@ from devcloud import venvs
 
 CHECKOUT = Path(__file__).parents[2]
 INSTALLER = CHECKOUT / "installation" / "install.sh"
-SERIES = ["30", "33"]
-MATRIX = ["31", "32"]
+SERIES = ["33"]
+MATRIX = ["30", "31", "32"]
 
 Snapshot = dict[str, tuple[str, ...]]
 
