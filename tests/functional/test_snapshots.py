@@ -301,6 +301,24 @@ def test_it_goes_where_the_operator_says(room: Darkroom) -> None:
         estate.follows(plain)
 
 
+def test_regions_import_it_from_where_it_was_born_and_from_each_other(room: Darkroom) -> None:
+    estate, data = room.estate, random_bytes(2_000_000)
+    log = estate.cloud.log(f"glance-{ONE}")
+    before = len(log.read_text())
+    both = f"{TWO},{THREE}"
+    with sync_with(estate, transports="pull", source_transfers="1", snapshot_region_names=both):
+        images = [room.pointing(room.url(room.snapshot(data))) for _ in range(2)]
+        for image in images:
+            for region in (TWO, THREE):
+                room.arrives(image, data, region)
+                replica = estate.replica(image, region)
+                assert replica is not None
+                assert replica["transport"] == "pull"
+                assert replica["source"] in (TWO, THREE)
+    asked = log.read_text()[before:]
+    assert [image for image in images if f"/images/{image}/file" in asked] == []
+
+
 def test_a_restart_in_the_middle_changes_nothing(room: Darkroom) -> None:
     estate, data = room.estate, random_bytes(1000)
     snapshot = room.snapshot(None)
