@@ -29,7 +29,7 @@ from glancesync.errors import (
     Unready,
     WayBlocked,
 )
-from glancesync.home import observed, read, with_lent_bytes
+from glancesync.home import Turns, observed, read, with_lent_bytes
 from glancesync.interfaces import (
     Ask,
     Changes,
@@ -101,6 +101,7 @@ class Executor:
         self._random = random
         self._flows = flows
         self._heard = heard
+        self._turns = Turns()
 
     def run(self, task: Task, bundle: Bundle, lost: Lost) -> None:
         """Run a claimed task to its conclusion.
@@ -174,7 +175,8 @@ class Executor:
         same = record is not None and record.fingerprint == image.fingerprint()
         waited = task.updated_at - record.changed_at if record and same else 0.0
         patience = self._settings.snapshots
-        return with_lent_bytes(self._services, self._replicas.regions, image, waited, patience)
+        parts = (self._services, self._replicas.regions, image)
+        return with_lent_bytes(*parts, waited, patience, self._turns)
 
     def _fail(self, task: Task, error: Exception, replication: Replication | None) -> None:
         policy = self._policy
@@ -267,7 +269,7 @@ class Executor:
             )
         changes = Changes(image=record, notes=_news(old, record, "snapshot", complaint))
         if isinstance(trouble, Unready):
-            delay = trouble.retry_after or self._policy.base
+            delay = trouble.retry_after or self._settings.snapshots.interval
             return changes, Snooze(delay, str(trouble), wanted=False)
         if isinstance(trouble, Misdirected):
             return changes, Done(trouble.message)

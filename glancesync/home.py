@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from glancesync import snapshots
@@ -41,18 +43,46 @@ def as_recorded(image: Image, record: ImageRecord) -> Image:
     return dataclasses.replace(image, id=record.image_id, properties=properties)
 
 
+class Turns:
+    """Lets so many tasks at a time ask the same region, and puts off who can't have its turn soon.
+
+    So the tasks of home, and of regions that go well, are not all held up by one that has become
+    slow (P8).
+    """
+
+    def __init__(self, most: int = 4, patience: float = 1.0) -> None:
+        self._most = most
+        self._patience = patience
+        self._free: dict[str, threading.Semaphore] = {}
+
+    @contextlib.contextmanager
+    def __call__(self, region: str) -> Iterator[None]:
+        """
+        :raises Unready: too many have waited for it, and for too long
+        """
+        free = self._free.setdefault(region, threading.Semaphore(self._most))
+        if not free.acquire(timeout=self._patience):
+            raise Unready(region, "is slow to answer others that have asked for what it lends")
+        try:
+            yield
+        finally:
+            free.release()
+
+
 def with_lent_bytes(
     services: Services,
     regions: Callable[[], Sequence[Region]],
     image: Image,
     waited: float = 0.0,
     patience: Patience = USUAL,
+    turn: Callable[[str], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
 ) -> Image:
     """A home image with its bytes, if they are another image's; any other image as it is.
 
     :param waited: seconds since it was last found changed
+    :param turn: entered to ask a region
     :raises Misdirected: it says of them what can't be
-    :raises Unready: the other image has none yet
+    :raises Unready: the other image has none yet, or its region has to be asked later
     :raises RegionError: the other image's can't be had, or its region does not answer
     """
     original = snapshots.lender(image, regions)
@@ -63,7 +93,8 @@ def with_lent_bytes(
     if not (region.present and region.open) or region.broken_for is not None:
         # Its own tasks find out when it answers again; those of home must not hang meanwhile (P8).
         raise WayBlocked(region.name, f"takes no work, and its image {image_id} has the bytes")
-    there = services(region.name).get(image_id)
+    with turn(region.name):
+        there = services(region.name).get(image_id)
     why = snapshots.unfit(image, there, image_id)
     if there is None or why is not None:
         raise Refused(region.name, why or "")

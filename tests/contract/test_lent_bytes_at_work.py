@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tasks of home images whose bytes another region lends: what they wait for, and whom they ask."""
 
+import concurrent.futures
 import dataclasses
 import threading
 from collections.abc import Iterator
@@ -63,8 +64,20 @@ class Works:
         return self.work()
 
     def work(self, region: str = "") -> Task:
+        return self.run(self.executor(), self.claim(region))
+
+    def claim(self, region: str = "") -> Task:
         (task,) = self.journal.claim("me", lease=60, limit=1, regions={region})
-        Executor(
+        return task
+
+    def run(self, executor: Executor, task: Task) -> Task:
+        executor.run(task, Bundle(1), threading.Event())
+        after = self.journal.task(task.id)
+        assert after is not None
+        return after
+
+    def executor(self) -> Executor:
+        return Executor(
             self.journal,
             self.journal,
             self,
@@ -80,10 +93,7 @@ class Works:
             lambda: 0.5,
             {},
             lambda region, error: self.heard.append((region, error)),
-        ).run(task, Bundle(1), threading.Event())
-        after = self.journal.task(task.id)
-        assert after is not None
-        return after
+        )
 
     def audit(self) -> None:
         """Home is audited."""
@@ -190,6 +200,39 @@ def test_a_region_that_takes_no_work_is_not_asked(works: Works, how: str) -> Non
     assert works.last_error() == (
         f"image_location: A: takes no work, and its image {SNAPSHOT} has the bytes"
     )
+
+
+def test_a_region_that_is_slow_holds_up_no_more_than_half_of_homes_tasks(works: Works) -> None:
+    works.born()
+    works.change()
+    go_on = threading.Event()
+
+    def slow(method: str, path: str) -> None:
+        if "/images/" in path and "members" not in path:
+            go_on.wait(30)
+
+    works.glances[LENDS].says = slow
+    works.glances[LENDS].asked.clear()
+    lent = [IMAGE[:-1] + str(number) for number in range(7)]
+    for image in lent:
+        works.glances[HOME].images[image] = {**works.glances[HOME].images[IMAGE], "id": image}
+    works.journal.hint([Hint(image) for image in lent])
+    tasks = [works.claim() for _ in lent]
+    executor = works.executor()
+    with concurrent.futures.ThreadPoolExecutor(len(tasks)) as pool:
+        runs = [pool.submit(works.run, executor, task) for task in tasks]
+        done, hanging = concurrent.futures.wait(runs, timeout=10)
+        assert (len(done), len(hanging)) == (3, 4)
+        for run in done:
+            task = run.result()
+            assert (task.state, task.attempt) == (TaskState.WAITING, 0)
+            assert task.reason == "A: is slow to answer others that have asked for what it lends"
+            assert task.due_at - task.updated_at == pytest.approx(PATIENCE.interval, abs=1)
+        go_on.set()
+    assert {run.result().state for run in hanging} == {TaskState.DONE}
+    works.glances[HOME].images[lent[0]]["min_ram"] = 3
+    works.journal.hint([Hint(lent[0])])
+    assert works.run(executor, works.claim()).state is TaskState.DONE, "it is its turn again"
 
 
 def test_a_region_that_fails_is_heard_of(works: Works) -> None:
