@@ -2,7 +2,6 @@
 """The transports ``rsync`` and ``scp`` between real Glances, over real sshds."""
 
 import contextlib
-import json
 from collections.abc import Iterator, Mapping
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from devcloud import Cloud
 from tests.functional.estate import Estate, random_bytes, sha512
 from tests.functional.reconfigured import sync_with
+from tests.functional.ssh_stores import store_file
 from tests.functional.test_cli import Cli
 from tests.functional.test_files import files, history, ways
 from tests.functional.wait import until
@@ -43,24 +43,7 @@ def stores(
     :param options: of glance-sync
     :param more: parameters that all hosts have instead of their own
     """
-    path = estate.cloud.sync_config.with_name("hosts.yaml")
-    path.touch(0o600)
-    glances = []
-    for name in estate.cloud.names:
-        parameters: dict[str, object] = {"host": "localhost"}
-        if name in hosts:
-            host = hosts[name]
-            parameters = {
-                "host": host.address,
-                "port": host.port,
-                "login_user": host.user,
-                "key_file": str(host.key_file),
-                "host_key": host.host_key,
-                **more,
-            }
-        scheme = {"name": "filesystem", "parameters": parameters}
-        glances.append({"name": name, "schemes": [scheme]})
-    path.write_text(json.dumps({"glances": glances}))
+    path = store_file(estate.cloud, hosts, **more)
     options = {"transports": transports, "glance_store_cfg_file": str(path), **(options or {})}
     with sync_with(estate, **options):
         yield
