@@ -6,38 +6,71 @@ about one.
 """
 
 import pathlib
+import shutil
 from collections.abc import Iterator
 
 import pytest
+import sqlalchemy as sa
 
 from glancesync.journal import schema
 from glancesync.journal.database import Database
 from glancesync.journal.journal import Journal
-from tests.databases import SERVERS
+from tests.databases import SERVERS, Server
 from tests.journals import record
 
 
 @pytest.fixture(params=["sqlite", *SERVERS])
-def empty_url(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[str]:
+def kind(request: pytest.FixtureRequest) -> str:
+    """Of database."""
+    return str(request.param)
+
+
+@pytest.fixture
+def empty_url(kind: str, request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[str]:
     """The URL of a database that holds nothing."""
-    if request.param == "sqlite":
+    if kind == "sqlite":
         yield f"sqlite:///{tmp_path}/journal.sqlite"
     else:
-        with request.getfixturevalue(request.param).database() as url:
+        with request.getfixturevalue(kind).database() as url:
             yield url
 
 
 @pytest.fixture
-def url(empty_url: str) -> str:
-    """The URL of a database with our tables.
+def url(kind: str, request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[str]:
+    """The URL of a database with our tables: a copy, where that is less work."""
+    if kind == "sqlite":
+        path = shutil.copyfile(
+            request.getfixturevalue("sqlite_template"), tmp_path / "journal.sqlite"
+        )
+        yield f"sqlite:///{path}"
+    elif kind == "postgresql":
+        template = request.getfixturevalue("postgresql_template")
+        with request.getfixturevalue(kind).database(f"TEMPLATE {template}") as url:
+            yield url
+    else:
+        yield _filled(request.getfixturevalue("empty_url"))
 
-    Made in one go: that the revisions make the same is a test of its own.
-    """
-    database = Database(empty_url)
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    path = tmp_path_factory.mktemp("template") / "journal.sqlite"
+    _filled(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql: Server) -> Iterator[str]:
+    with postgresql.database() as url:
+        yield str(sa.make_url(_filled(url)).database)
+
+
+def _filled(url: str) -> str:
+    """Make our tables in one go: that the revisions make the same is a test of its own."""
+    database = Database(url)
     with database.write() as connection:
         schema.metadata.create_all(connection)
     database.dispose()
-    return empty_url
+    return url
 
 
 REGIONS = ("A", "B", "C", "D", "E")
