@@ -20,32 +20,36 @@ from tests.journals import record
 
 
 @pytest.fixture(params=["sqlite", *SERVERS])
-def kind(request: pytest.FixtureRequest) -> str:
-    """Of database."""
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """A name that no test has for what it is repeated with."""
     return str(request.param)
 
 
 @pytest.fixture
-def empty_url(kind: str, request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[str]:
+def empty_url(
+    database_kind: str, request: pytest.FixtureRequest, tmp_path: pathlib.Path
+) -> Iterator[str]:
     """The URL of a database that holds nothing."""
-    if kind == "sqlite":
+    if database_kind == "sqlite":
         yield f"sqlite:///{tmp_path}/journal.sqlite"
     else:
-        with request.getfixturevalue(kind).database() as url:
+        with request.getfixturevalue(database_kind).database() as url:
             yield url
 
 
 @pytest.fixture
-def url(kind: str, request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[str]:
+def url(
+    database_kind: str, request: pytest.FixtureRequest, tmp_path: pathlib.Path
+) -> Iterator[str]:
     """The URL of a database with our tables: a copy, where that is less work."""
-    if kind == "sqlite":
+    if database_kind == "sqlite":
         path = shutil.copyfile(
             request.getfixturevalue("sqlite_template"), tmp_path / "journal.sqlite"
         )
         yield f"sqlite:///{path}"
-    elif kind == "postgresql":
+    elif database_kind == "postgresql":
         template = request.getfixturevalue("postgresql_template")
-        with request.getfixturevalue(kind).database(f"TEMPLATE {template}") as url:
+        with request.getfixturevalue(database_kind).database(f"TEMPLATE {template}") as url:
             yield url
     else:
         yield _filled(request.getfixturevalue("empty_url"))
