@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a replica task does to a region."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How much bandwidth each transfer gets: timetables, and fair shares of several limits. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """When a region is left alone: a circuit breaker, as a value that is decided.
 
 After some failures in a row that are the region's own, no work starts for a while; then one task

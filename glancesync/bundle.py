@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Replica tasks of one image that were claimed together, and the one read they share.
 
 Each task of a bundle runs on its own, in a thread of its own, with its own lease and its own end.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which transport: of the configured ones, in their order, the first that fits both ends."""
 
 from __future__ import annotations

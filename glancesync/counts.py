@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is counted for ever. The counts are kept in the journal; ``/metrics`` shows them.
 
 A count is added in the transaction that ends, or records, what it counts, so none is lost or

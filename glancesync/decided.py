@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Replica tasks that carry out what a human decided: an adoption, or a step of a plan."""
 
 from __future__ import annotations

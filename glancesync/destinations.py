@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where images go now: the strategy in force, on what the journal knows."""
 
 from __future__ import annotations

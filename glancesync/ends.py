@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The two ends of a transfer: what their Glances tell, with what the operator wrote of them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every error glancesync raises on purpose, and whether trying again makes sense.
 
 ::

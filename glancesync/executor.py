@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One task: look, decide, act, look again, record.
 
 An *image task* looks at the home image and asks for replica tasks where the strategy wants a

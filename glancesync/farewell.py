@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """When a replica that is not wanted is dealt with, and what is said of one that stays. Pure.
 
 What is done to it is the planner's business.

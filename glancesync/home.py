@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Looking at the original of an image, mostly at home, and what is put on record of it."""
 
 from __future__ import annotations

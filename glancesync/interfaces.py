@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the flows need from the world, as Protocols. The contract is in the docstrings.
 
 Implementations live in ``journal`` (:class:`Queue`, :class:`Replicas`), ``regions``

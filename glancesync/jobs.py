@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Looks up the images of a job where they are, and asks for them where they are wanted.
 
 A job changes only what is desired: an image that is not one of home's is put on record with the

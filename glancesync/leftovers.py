@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a transport has left in a region's store that was killed before Glance knew of it.
 
 It is only looked for where Glance has no data of the image, and only what bears our mark goes.

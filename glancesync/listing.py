@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """All images of a region, page by page, and the members that listings lack."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What runs beside the workers: looking for regions that came or went, and forgetting."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What home is to say of where else its images are: a property that names the replicas. Pure.
 
 It belongs to home: it is no part of what a replica takes over, and so no change of the image.

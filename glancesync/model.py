@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The words of glancesync as values: frozen dataclasses without behaviour that does I/O.
 
 Times are seconds since the epoch as the database's clock gives them, sizes are bytes.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What people order beyond a single change: plans, jobs, and regions for their projects."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What would be done to a replica, in words, and why. Pure."""
 
 from __future__ import annotations

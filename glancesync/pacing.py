@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the transfers of this process may take of the bandwidth, as it is now.
 
 The limits of regions are the journal's, so they change while transfers run, for all nodes. Each

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the bytes of an image are, and where they are to be put, in stores that can be reached.
 
 What Glance tells of its stores and what ``glance_store.yaml`` says of them, put together. Paths and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What has to be done so that a replica becomes what it should be: ``plan(...) -> actions``.
 
 Pure: no I/O, no clock. The executor observes, asks for a plan, acts, and observes again until the

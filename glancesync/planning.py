@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes plans, and asks for their steps when they are applied.
 
 A plan is what the planner would do to each replica if its task ran now, with the fingerprints of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plugins by name, of this package and of others (stevedore)."""
 
 from __future__ import annotations

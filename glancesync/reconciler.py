@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compares what the regions have with what is on record, and asks for the usual tasks.
 
 Two tasks per region never end. ``watch`` looks every minute at what changed lately; ``audit`` goes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is on record of a replica while a task works on it."""
 
 from __future__ import annotations

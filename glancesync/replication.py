@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One replica task: observe the region, plan, act, verify, until there is nothing left to do."""
 
 from __future__ import annotations

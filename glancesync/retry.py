@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """When to try again: a value that is decided, not control flow.
 
 Backoff is exponential, capped, with equal jitter (AWS Architecture Blog, "Exponential Backoff And

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which way an image would go to a region, and why not the others: for people who ask."""
 
 from __future__ import annotations

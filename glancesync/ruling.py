@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the rules say of an image, and what others would change: for people who ask."""
 
 from __future__ import annotations

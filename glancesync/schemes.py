@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How the stores of Glances are reached: one frozen dataclass for each scheme.
 
 An operator writes them down in ``glance_store.yaml`` (:mod:`glancesync.stores.file`); what Glance

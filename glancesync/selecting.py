@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What regions for projects are chosen by: filters and weighers, plugins by name."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Home images whose bytes are those of an image of another region. Pure.
 
 A server's snapshot, or the image of a volume, is born in the region of the server or the volume.

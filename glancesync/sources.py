@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From which region an image's bytes come, where they go straight from one region to another.
 
 Regions that have the image serve it to the next, each to so many at a time: the copies form a tree,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The states of tasks and replicas, and the moves between them that are legal.
 
 A task::

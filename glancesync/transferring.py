@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a replica task brings the bytes: by which transport, from where, and what if that fails."""
 
 from __future__ import annotations

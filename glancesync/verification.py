@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A look at the bytes themselves that a region stores, when somebody asked for it.
 
 A Glance says of an image the hash that it made when the bytes arrived. Bytes that rot in its store

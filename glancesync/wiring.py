@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The only place that builds objects from configuration."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Claims tasks and runs them, as many at a time as allowed, and keeps their leases alive.
 
 Plain blocking code: ``spawn`` decides whether a task gets a native or a green thread.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Line-wise edits of Glance's files: what install.sh asks for, one command each.
 
 Every command reads a file and prints what it should become; it writes nothing. Comments, order,

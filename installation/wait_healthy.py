@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Waits until a URL answers 200: ``wait_healthy.py URL SECONDS``; exits 1 if it never does."""
 
 from __future__ import annotations

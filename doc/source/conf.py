@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How Sphinx makes these pages: ``make docs``."""
 
 project = "glancesync"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The WSGI application: from a route to its handler, and from what was raised to an answer."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A request on its way to a handler, and what handlers share: bodies, queries, pages."""
 
 from __future__ import annotations

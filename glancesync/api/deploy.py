@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """paste.deploy's factories, and the hand-over of wired objects to them.
 
 paste calls factories by name with strings; what they build from is left in :data:`_wired` under a

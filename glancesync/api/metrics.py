@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``GET /metrics``: what the journal knows, as Prometheus reads it.
 
 Every number comes from the journal when it is asked for. So each API process gives the same

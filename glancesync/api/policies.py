@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who may do what: oslo.policy rules with their defaults."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The whole API in one table: path -> method -> handler."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Values as JSON. Times are ISO 8601 in UTC, sizes bytes; a field without a value is null."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``glance-sync-manage doctor``: looks at everything glance-sync relies on, and says in words what
 is wrong and how to mend it."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes what blocks in this process green: import it before anything else.
 
 Eventlet does it all but for one thing: libpq heeds ``connect_timeout`` only where it waits itself,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether hosts let glance-sync in by ssh, and what they let it do."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``glance-sync-manage``: the journal's schema, what it forgets, and the doctor."""
 
 from __future__ import annotations

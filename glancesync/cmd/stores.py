@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the doctor finds of ``glance_store.yaml``: whether it fits the regions and this host."""
 
 from __future__ import annotations

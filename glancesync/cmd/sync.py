@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``glance-sync``: serves the API and works on tasks.
 
 Green threads (eventlet) carry the API's requests and the workers' waiting on hundreds of regions;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Configuration: options by topic, and the checks made once at start.
 
 Nothing here is global: :func:`load` returns a ConfigOpts that ``wiring`` takes apart.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Options about the regions that projects are bound to."""
 
 from __future__ import annotations

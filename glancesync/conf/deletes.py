@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Options about what is done when a replica is not wanted any more."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Options about moving bytes."""
 
 from __future__ import annotations

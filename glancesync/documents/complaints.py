@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is wrong with a document by its JSON schema, in words, at a line.
 
 Each leaf of such a schema has a ``description`` that goes on after "must be". No complaint quotes a

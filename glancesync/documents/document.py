@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """YAML as plain data that remembers the line of each value.
 
 Stricter than YAML: no key twice, text keys only, no tags, one document, and aliases only as far as

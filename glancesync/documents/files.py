@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small files that an operator wrote."""
 
 from __future__ import annotations

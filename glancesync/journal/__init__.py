@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The journal: everything that must survive a crash, in one SQL database.
 
 ``schema`` holds the tables, ``database`` the connection and its transactions, and each other

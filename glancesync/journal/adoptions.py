@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What may be adopted, and what was: images of regions that glance-sync did not make."""
 
 from __future__ import annotations

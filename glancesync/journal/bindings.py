@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bindings: which region a project belongs to, now and before."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The connection to the journal's database and its two kinds of transaction.
 
 Engines come from oslo.db, so that an operator's ``[database]`` section means what it means

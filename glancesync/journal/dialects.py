@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What differs between databases: how each is connected to, and what its errors mean."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The statements about the event log: who asked, what was done, when, with what result."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Jobs and their items.
 
 An item ends in the transaction in which the task of its replica ends; so a job's state, which is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The journal as one object: transactions around the statements of the modules beside it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Forgetting what ended long ago. Each statement runs in the caller's transaction.
 
 Nothing that is open goes, nothing about an image that home has but its log, and no record of an

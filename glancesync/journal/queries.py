@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What people ask the journal: lists with ``limit`` and ``marker``, and counts.
 
 A list is ordered by its key; ``marker`` is the key of the last row of the page before. Each

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The statements about tasks. Each function runs inside the caller's transaction.
 
 Claims compare and set: a task is taken by an UPDATE that still finds it claimable, and every later

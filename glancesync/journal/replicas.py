@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The statements about home images and their replicas. Each runs in the caller's transaction."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Transactions that are worth another try."""
 
 from __future__ import annotations

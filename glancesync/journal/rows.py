@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The border between rows and values: one function each way per table."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tables. Alembic's revisions in ``migrations`` make them; a test holds the two together.
 
 Times are seconds since the epoch by the database's clock. JSON is kept as text: nothing in it is

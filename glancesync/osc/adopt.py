@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``openstack image sync adopt`` and ``region adopt``."""
 
 from __future__ import annotations

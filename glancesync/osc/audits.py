@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``openstack image sync audit list``, ``show``, ``run`` and ``release``."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``openstack image sync binding list``, ``show``, ``create``, ``delete`` and ``select``."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The REST API of glance-sync, through keystoneauth.
 
 Errors of the API arrive as keystoneauth's, which carry the server's own words.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Values that read well in a table and stay raw in JSON, YAML, CSV and plain values."""
 
 from __future__ import annotations

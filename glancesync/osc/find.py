@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From what the user calls an image, or a project, to its id."""
 
 from __future__ import annotations

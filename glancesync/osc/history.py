@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``openstack image sync history`` and ``region history``."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``openstack image sync job create``, ``list``, ``show``, ``cancel`` and ``delete``."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plans and their steps as people read them, on pages of less than 100 columns."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``openstack image sync plan``, ``plan list``, ``plan show`` and ``apply``."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What python-openstackclient looks for in a plugin: names, global options, the client.
 
 It is imported at each start of ``openstack``, whatever the command, so it imports little itself.

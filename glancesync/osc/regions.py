@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``openstack image sync region list`` and ``set``."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``openstack image sync rule list``, ``rule test`` and ``rule preview``."""
 
 from __future__ import annotations

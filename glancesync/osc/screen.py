@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``GET /v1/status`` on one screen of 80 columns."""
 
 from __future__ import annotations

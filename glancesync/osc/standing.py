@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How replicas and regions stand, as the API shows them, and how that reads."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``openstack image sync task list``, ``show``, ``retry`` and ``cancel``."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Waiting for the work that was asked for, and what became of it.
 
 A replica's state alone does not tell whether it is from before or after the request. Open tasks

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which regions an image goes to. Pure: facts in, names out."""

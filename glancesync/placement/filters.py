@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The filters that come with glance-sync. Pure.
 
 What an operator says of a region stands in its labels: ``availability_zones`` and ``disk_formats``

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The strategy LAZY: an image is where somebody has needed it, and may go again. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Matches: what can be asked of an image, and how the answers combine. Pure.
 
 An answer is True, False or None, which is "not known": who changed the image was never said, it has

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where an image goes, by the strategy and by what was asked for by name. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Strategy ``USER``: ordered rules, of which the first that matches an image decides. Pure.
 
 An image may also say by itself where it goes, by its property ``sync_regions``, if the rules allow

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which region a project is bound to: filters leave regions out, weighers rank the rest. Pure.
 
 A *weigher* gives each region left a figure. The figures of one weigher are brought to the range

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Strategies: from an image and what is known around it to where it goes. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The weighers that come with glance-sync. Pure.
 
 ``cost`` is a label of a region: a number, in whatever unit the operator counts.

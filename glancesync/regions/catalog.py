@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which regions there are: the image endpoints of the Keystone catalog, and which one is home."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``interfaces.ImageService`` over python-glanceclient.
 
 Reads and writes use the client's HTTP layer with documented JSON rather than its schema-bound

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``interfaces.Projects``: what Keystone says of projects, remembered for a while."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``interfaces.Services``: the Glances of all regions, made when first needed."""
 
 from __future__ import annotations

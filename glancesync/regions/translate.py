@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Foreign errors become ours here, with the region's name and words an operator understands."""
 
 from __future__ import annotations

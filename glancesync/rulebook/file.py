@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``sync_rules.yaml``: which images go where, as the operator wrote it down.
 
 ::

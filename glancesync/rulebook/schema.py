@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What ``sync_rules.yaml`` may hold, as a JSON schema.
 
 Each leaf has a ``description`` that goes on after "must be"; see

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``glance_store.yaml``: how each region's stores are reached, as the operator wrote it down.
 
 ::

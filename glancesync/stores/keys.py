@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Secrets that a key manager holds, as Barbican or Vault; castellan asks it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What ``glance_store.yaml`` may hold, as a JSON schema made from the dataclasses of the schemes.
 
 Each leaf has a ``description`` that goes on after "must be": complaints are made of it, as those of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Passwords and keys: as they stand in ``glance_store.yaml``, or fetched from where it points."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a file lands in a directory of this host: its name, and two hidden names beside it.
 
 ``.IMAGE.glance-sync`` is locked by whoever works on the file. ``.IMAGE.glance-sync.partial`` is the

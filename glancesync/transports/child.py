@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs the mover, or another such program: a process that gets an order and says how it goes."""
 
 from __future__ import annotations

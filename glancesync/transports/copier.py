@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Copies the file of one image to directories of this host, in a process of its own.
 
 As with :mod:`.mover`: the order comes as JSON on standard input, JSON lines go to standard output,

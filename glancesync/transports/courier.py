@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Brings one image's file from a host to another, in a process of its own.
 
 The order comes as JSON on standard input, passwords and all (P6); the progress goes as JSON lines

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``filesystem``: from one directory of this host, or mounted here, to others.
 
 A child process (see :mod:`.copier`) copies and hashes; then the regions' Glances adopt the files.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hosts as the courier sees them: this one, and those it logs in to by ssh.
 
 One login to a host serves all that is done there: ``ssh`` with a control socket, which pexpect

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Moves the bytes of one image from a Glance to others, in a process of its own.
 
 Copying and hashing would stall a worker's green threads, so they happen here. Hardly more than the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``objects``: from home's Glance into a region's store, without that region's Glance.
 
 A child process (see :mod:`.objects_mover`) reads, hashes and writes; then the region's Glance is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes to object stores as a Glance would: by glance_store's own drivers.
 
 Of the child process of ``objects`` only. Beside an object that is not known to be registered there

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bytes that a child process puts into a region's store, and the region's Glance takes over."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Brings an image from a Glance into a store, in a process of its own (see :mod:`.mover`).
 
 An end of its order has a ``scheme``: ``rbd`` is written as :mod:`.rbd_mover` does, ``swift`` and

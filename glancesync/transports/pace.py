@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How fast a child process may move bytes: a token bucket whose rate changes while it is used."""
 
 from __future__ import annotations

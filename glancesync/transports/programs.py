@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The programs that copy: how the courier calls them, and what they say."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``pull``: the region's own Glance downloads the image from another (``glance-download``).
 
 Nothing passes through this host. Both regions must trust the same Keystone. Glance stages the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``rbd``: from one Ceph pool to another, of the same cluster or not.
 
 A child process (see :mod:`.rbd_mover`) copies and hashes; then the region's Glance is told where

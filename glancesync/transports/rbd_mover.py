@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Copies an image of one Ceph pool to another, in a process of its own (see :mod:`.mover`).
 
 The order comes as JSON on standard input, what is said of it goes as JSON lines to standard output.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``interfaces.Reader``: all bytes of an image are read and hashed, in a child process."""
 
 from __future__ import annotations

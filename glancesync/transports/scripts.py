@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the courier has done on hosts: small scripts for sh with GNU coreutils and util-linux.
 
 A script is a function that is called in its last line, so half of one, as a broken connection may

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``servercopy``: from one container to another of one Swift, which copies by itself.
 
 A child process (see :mod:`.objects_mover`) has Swift do it and compares; then the region's Glance

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the operator says about transfers, taken from ``glancesync.conf.transfer``."""
 
 from __future__ import annotations

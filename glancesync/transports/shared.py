@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``shared``: the region reads the very same bytes, so only its image is made.
 
 That is so for what web servers have (Glance's store ``http``), which no Glance can delete. The

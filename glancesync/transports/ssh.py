@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``scp`` and ``rsync``: files from host to host over ssh (see :mod:`.courier`).
 
 The landed file is registered with the target's Glance. If that says no, the file is taken away

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Holds processes back that move bytes too fast: they are stopped, and go on when it is time.
 
 What a process has written is known to ``/proc``. Nothing stands in the way of the bytes, so a copy

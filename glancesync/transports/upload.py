@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``upload``: read the home image once, PUT it to every region that needs it.
 
 Works with any Glance. The bytes go through a child process (see :mod:`.mover`).

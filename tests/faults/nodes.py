@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """glance-sync as several processes on one journal, as several hosts would run it."""
 
 import os

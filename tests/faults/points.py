@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Named points at which a test lets a process of ours end or stop, as by ``kill``.
 
 Our code knows nothing of them: this module is loaded into the process beside it, and puts itself

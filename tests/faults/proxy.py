@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A TCP proxy in front of a real Glance, which makes trouble on the way.
 
 The Glances of a devcloud close each connection after one answer, so a connection is a request.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Processes that are killed, or stopped past their lease, at the worst moments.
 
 One API and two workers on one journal. After each death the others go on; what they must have

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A worker is killed when a file is where it belongs, and the region's Glance not told of it."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The promises of the design, each with a test that tries to break it on a real cloud.
 
 P1 has its tests in ``tests/hook``; P2's and P5's finer points are in ``tests/contract``, P7's in

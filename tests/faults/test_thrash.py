@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A short thrash, and proof that its verdict can fail."""
 
 import dataclasses

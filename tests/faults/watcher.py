@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Looks at the regions from outside, again and again, and remembers what should never be seen."""
 
 import collections

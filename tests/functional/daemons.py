@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """glance-sync as further processes of this checkout, each with a configuration of its own."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images of a devcloud as its users and admins see them: made at home, read from each Glance."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Services with other options than the cloud gave them."""
 
 from collections.abc import Mapping

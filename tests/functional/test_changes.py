@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every kind of change a user makes to an image at home is seen in the other regions.
 
 Run with the home Glance on the oldest and on the newest supported release.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The programs: what they refuse at start, how they stop and reload, what the doctor finds."""
 
 import os

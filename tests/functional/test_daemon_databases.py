@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """glance-sync on the databases that serve many hosts: what a user sees of it is the same."""
 
 import contextlib

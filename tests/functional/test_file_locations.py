@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The door for files, on real Glances: what it lets in, and what people try to get through it."""
 
 import functools

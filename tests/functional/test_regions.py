@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What regions do to a replica: refuse, preserve, clash, forget, import by themselves."""
 
 import io

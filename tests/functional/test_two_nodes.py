@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two nodes on one journal that are not configured alike: refused, or told of."""
 
 from collections.abc import Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A Glance that has both roles: a file it adopts is told of like an upload."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A scratch host for install.sh: a real Glance, its files and a Python, all under one directory."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Role home on a real Glance: the hook gets in, runs, and goes without a trace."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Role region on a real Glance: imports from home are let in, and nothing that was set is lost."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Role server in a scratch environment: repeatable, reversible, careful with operators' files."""
 
 from __future__ import annotations

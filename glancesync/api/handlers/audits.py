@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Audits: how far the reconciler is with each region, what it keeps back, and a human's word."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bindings: which region a project belongs to, chosen at its first request."""
 
 from __future__ import annotations

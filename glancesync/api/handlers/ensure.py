@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``POST /v1/images/{id}/ensure``: an image is to be in a region, because somebody needs it there.
 
 However many ask, and however often, there is one task, and one copy. Whoever asks again is told how

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Events: told by the hook, that images changed; and the log of what came of them."""
 
 from __future__ import annotations

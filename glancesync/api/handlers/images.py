@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images of home, each with its replicas."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Jobs: images that users want, by name, from one region in others."""
 
 from __future__ import annotations

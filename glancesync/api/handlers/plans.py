@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plans: what would be done and why, and the word that it be done."""
 
 from __future__ import annotations

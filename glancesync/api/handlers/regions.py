@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Regions: found in the Keystone catalog, opened and closed by the operator."""
 
 from __future__ import annotations

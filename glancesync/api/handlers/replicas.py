@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Replicas across images, by image and region."""
 
 from __future__ import annotations

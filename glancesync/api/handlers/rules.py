@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rules of strategy USER: which are in force, what they say of an image, what others would."""
 
 from __future__ import annotations

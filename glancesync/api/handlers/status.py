@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One answer to "is all in sync?"."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tasks: what is queued, running or failed, and what has ended."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One module per noun: what requests must look like (JSON Schema 2020-12)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Upgrades of the journal's database, made by Alembic."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Steps of upgrades that can be taken again: an upgrade that broke off is made anew.
 
 MySQL and MariaDB don't roll back what changes tables.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A randomized run: users at home, faults everywhere, and at the end every region equals home.
 
 ``schedule`` decides everything beforehand, from a seed; ``users`` and ``breakage`` carry it out on

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The faults: each is a context in which something is broken, and works again after it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What must hold of a run: each check looks at what was seen, and yields what is wrong, in words.
 
 Nothing is asked here, so that each can be shown to find what it is there for.

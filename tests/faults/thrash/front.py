@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What stands between the hook and the APIs, as a load balancer does; it counts what they took."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One run: rounds of lanes side by side, each followed by calm and a verdict."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What happens when: steps that a seed decides, down to ids and sizes.
 
 Each *lane* is one user, or one thing that can break; its steps follow one another. Lanes run side

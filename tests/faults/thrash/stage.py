@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a run needs: a cloud of three regions, a database, six processes of ours, and proxies."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Users of home's Glance: they do what their steps say, and note what Glance answered."""
 
 from __future__ import annotations

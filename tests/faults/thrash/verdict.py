@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What came of a round, from outside: in the Glances, in what passed the proxies, in the log."""
 
 from __future__ import annotations

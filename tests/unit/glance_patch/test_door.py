@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The parts of the door for files that need no Glance."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Text compared byte by byte, audits, breakers; only what is due is ready
 
 Every table is made anew, and what the old one held is put into it: no database lets one change all

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Readings of bytes, outages, removals that were seen, plans; longer steps between priorities
 
 Revises: 0002

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where images go: pins, who changed an image last, what becomes of a replica that is not wanted
 
 Revises: 0004

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bindings of projects to regions; the capacity of a region, and since when it is known
 
 Revises: 0005

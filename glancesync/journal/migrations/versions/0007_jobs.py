@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Jobs and their items, and the tasks that look them up
 
 Revises: 0006
