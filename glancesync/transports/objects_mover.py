@@ -9,7 +9,6 @@ left, one with ``settled`` the mark beside it: the region's Glance knows it now.
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import hashlib
 import sys
@@ -21,7 +20,7 @@ if __name__ == "__main__":  # of the glancesync that started it, and no other th
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from glancesync.transports import mover, rbd_mover
-from glancesync.transports.rbd_mover import PIECE, Copy, Failed, Piece, Pieces
+from glancesync.transports.rbd_mover import PIECE, Copy, Failed, Pieces
 
 _ORDER = 23  # objects of 8 MiB, as Glance's driver makes them
 _LARGEST = 5 * 2**30  # bytes of an object that Swift takes
@@ -33,9 +32,9 @@ class IntoPool(Copy):
 
     @contextlib.contextmanager
     def source(self) -> Iterator[tuple[int, Pieces]]:
-        yield _ORDER, self._read_pieces
+        yield _ORDER, self._read_pieces()
 
-    def _read_pieces(self, _: concurrent.futures.Executor) -> Iterator[Piece]:
+    def _read_pieces(self) -> Pieces:
         position = 0
         for chunk in read(self.order):
             yield position, len(chunk), chunk

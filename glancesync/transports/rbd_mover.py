@@ -17,7 +17,6 @@ Holes of the source are never read, and what is all zeros is never written; all 
 from __future__ import annotations
 
 import collections
-import concurrent.futures
 import contextlib
 import hashlib
 import importlib.machinery
@@ -30,6 +29,7 @@ import time
 import urllib.parse
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from glancesync.transports.pace import Pace
@@ -53,8 +53,8 @@ _TOLD_EVERY = 0.5  # seconds
 Result = TypeVar("Result")
 #: Offset, length and bytes; None for a hole.
 Piece = tuple[int, int, bytes | None]
-#: All pieces of an image, in order; the executor may read ahead.
-Pieces = Callable[[concurrent.futures.Executor], Iterator[Piece]]
+#: All pieces of an image, in order.
+Pieces = Iterator[Piece]
 
 
 class Failed(Exception):  # noqa: N818
@@ -248,43 +248,39 @@ class Copy:
                 raise Failed("source", said) from None
             except source.rbd.Error as error:
                 raise Failed("source", f"pool {source.name}: {words(error)}") from error
-            with image:
+            with image, _workers() as readers:
                 if image.size() != self.size:
                     said = f"it holds {image.size()} bytes, not {self.size}"
                     raise Failed("source", said)
-                yield image.stat()["order"], lambda pool: self._pieces(pool, image)
+                yield image.stat()["order"], self._pieces(readers, image)
 
     def _copy(self, pieces: Pieces, copy: Any) -> None:
         """The bytes, through a hash; the pieces are read ahead, and written behind."""
         digest = hashlib.new(self.algorithm) if self.algorithm else None
-        pool = concurrent.futures.ThreadPoolExecutor(2 * _DEPTH)
-        try:
-            writes: collections.deque[concurrent.futures.Future[Any]] = collections.deque()
-            for offset, length, data in pieces(pool):
+        writes: collections.deque[Future[Any]] = collections.deque()
+        with _workers() as writers:
+            for offset, length, data in pieces:
                 if digest is not None:
                     digest.update(data if data is not None else _ZEROS[:length])
                 if data is not None:
                     self.pace.wait(len(data))
                 for start, run in runs(data or b""):
-                    writes.append(pool.submit(copy.write, run, offset + start))
+                    writes.append(writers.submit(copy.write, run, offset + start))
                 while len(writes) > _DEPTH or (writes and writes[0].done()):
                     self._wait(writes.popleft())
                 self.done = offset + length
             for write in writes:
                 self._wait(write)
             copy.flush()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # what hangs would be waited for
         if digest is not None and digest.hexdigest() != self.expected:
             said = f"the {self.algorithm} of what was read is not the image's"
             raise Failed("corrupt", said)
 
-    def _pieces(self, pool: concurrent.futures.Executor, image: Any) -> Iterator[Piece]:
-        ahead: collections.deque[tuple[int, int, concurrent.futures.Future[bytes] | None]]
-        ahead = collections.deque()
+    def _pieces(self, readers: ThreadPoolExecutor, image: Any) -> Pieces:
+        ahead: collections.deque[tuple[int, int, Future[bytes] | None]] = collections.deque()
         reading = 0
         for offset, length, full in cut(extents(image), self.size):
-            read = pool.submit(image.read, offset, length) if full else None
+            read = readers.submit(image.read, offset, length) if full else None
             ahead.append((offset, length, read))
             reading += full
             while reading >= _DEPTH or (ahead and ahead[0][2] is None):
@@ -294,19 +290,29 @@ class Copy:
         for offset, length, read in ahead:
             yield offset, length, self._read(read)
 
-    def _read(self, read: concurrent.futures.Future[bytes] | None) -> bytes | None:
+    def _read(self, read: Future[bytes] | None) -> bytes | None:
         try:
             return self._wait(read) if read is not None else None
         except module("rbd").Error as error:
             said = f"reading broke off at byte {self.done}: {words(error)}"
             raise Failed("source", said) from error
 
-    def _wait(self, work: concurrent.futures.Future[Result]) -> Result:
+    def _wait(self, work: Future[Result]) -> Result:
         while True:
             if self.unwanted.is_set():
                 raise Failed("target", "nobody wants it any more")
-            with contextlib.suppress(concurrent.futures.TimeoutError):
+            with contextlib.suppress(TimeoutError):
                 return work.result(_TOLD_EVERY)
+
+
+@contextlib.contextmanager
+def _workers() -> Iterator[ThreadPoolExecutor]:
+    """Threads that have ended before the image is closed: Ceph's library dies of what goes on."""
+    pool = ThreadPoolExecutor(_DEPTH)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def extents(image: Any) -> list[tuple[int, int]]:
