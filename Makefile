@@ -25,7 +25,7 @@ devcloud-up: $(VENV)/ready
 devcloud-down: $(VENV)/ready
 	$(BIN)/python -m devcloud down
 
-PYTEST := $(BIN)/python -m pytest --numprocesses 2
+PYTEST := $(BIN)/python -m pytest --numprocesses 3
 
 test: $(VENV)/ready
 	$(PYTEST)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The real clouds that functional tests run against.
 
-``cloud`` is one devcloud for the whole session: three regions with hook and sync server, as
-``make demo`` has it. Tests leave it as they found it: images they made go, services they stopped
-run again.
+``cloud`` is one devcloud for the whole session of a test process: three regions with hook and sync
+server, as ``make demo`` has it. Tests leave it as they found it: images they made go, services they
+stopped run again.
 
 ``versioned_cloud`` has two regions, and makes a test run once for each home Glance: the newest, and
 with ``--matrix`` all others that are supported. What the hook does in the oldest, ``tests/hook``
@@ -14,6 +14,7 @@ in ``.devcloud/test-logs``.
 """
 
 import fcntl
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,11 +42,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         )
 
 
+def own(name: str) -> str:
+    """What a cloud is called that each test process makes for itself."""
+    return name + os.environ.get("PYTEST_XDIST_WORKER", "").replace("gw", "-")
+
+
 @pytest.fixture(scope="session")
 def cloud() -> Iterator[Cloud]:
     """Three regions with hook and sync server, built once and cleaned away at the end."""
     fresh = Cloud(
-        name="test",
+        name=own("test"),
         regions=3,
         base_port=find_base(PORT_WIDTH),
         hook=True,
@@ -61,7 +67,7 @@ def cloud() -> Iterator[Cloud]:
 def versioned_cloud(request: pytest.FixtureRequest) -> Iterator[Cloud]:
     """Home on one Glance release after the other, RegionTwo on the newest."""
     fresh = Cloud(
-        name=f"test-{request.param}",
+        name=own(f"test-{request.param}"),
         regions=2,
         base_port=find_base(PORT_WIDTH),
         glance_version={"RegionOne": request.param, "RegionTwo": ENDS_OF_SUPPORT[-1]},
@@ -78,8 +84,7 @@ def versioned_cloud(request: pytest.FixtureRequest) -> Iterator[Cloud]:
 def cleaned(cloud: Cloud) -> Iterator[None]:
     """Clean *cloud* before, as an interrupted session may have left it, and after.
 
-    A cloud of that name is one process's at a time: tests of it belong into one group of
-    ``tests/conftest.py``.
+    A cloud of that name is one process's at a time, lest two of them clean each other's.
     """
     with _alone(cloud):
         cloud.clean()

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all tests share: the options of ours that pytest takes, who runs what, what is left out."""
 
-import re
 from typing import Any
 
 import pytest
@@ -15,60 +14,28 @@ pytest_plugins = [
     "tests.swift",
 ]
 
-#: They share one cloud; but for those with another one, or none.
-_ONE_CLOUD = ("tests/functional/", "tests/faults/")
-_OTHERS = (
-    *(f"tests/functional/test_{name}.py" for name in ("changes", "devcloud")),
-    *(f"tests/functional/test_{name}.py" for name in ("file_locations", "rbd_regions")),
-    *(f"tests/faults/test_{name}.py" for name in ("database_faults", "links", "mass_deletes")),
-    *(f"tests/faults/test_{name}.py" for name in ("ssh_faults", "thrash")),
-)
-#: They share one Keystone, and what trusts it.
-_ONE_KEYSTONE = (
-    *(f"tests/contract/test_{name}.py" for name in ("key_manager", "object_stores", "server_copy")),
-    "tests/functional/test_swift_regions.py",
-)
-
 
 class Scheduling(LoadScopeScheduling):
-    """One process runs what shares a cloud, one test after the other; the rest goes by file."""
+    """A file is one process's, and the hook's files are, which change from Glance to Glance."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        if file.startswith("tests/hook/"):
-            return "hook"
-        if file in _ONE_KEYSTONE:
-            return "keystone"
-        return "cloud" if file.startswith(_ONE_CLOUD) and file not in _OTHERS else file
+        return "hook" if file.startswith("tests/hook/") else file
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    config.option.loadscopereorder = False  # the short ones, tests/unit, stay the last
     return Scheduling(config, log)
 
 
-#: What they show does not depend on the database: once without ``--matrix``.
-_ONE_DATABASE = tuple(
-    f"tests/contract/test_{name}.py" for name in ("executor", "reconciler", "relaying", "plans")
-)
-#: Their statements are of kinds that others show on MariaDB: there only with ``--matrix``, but for
-#: tests in which many write at the same time.
-_NOT_MARIADB = tuple(
-    f"tests/contract/test_{name}.py"
-    for name in (
-        *("audit_records", "counts", "due", "jobs_expanded", "lazy_eviction", "lazy_pins"),
-        *("region_health", "room", "rules_at_work"),
-    )
-)
-_AT_ONCE = "at_once|at_the_same"
-
-
-#: Here links and hosts fail, which is alike for both; rsync's own ways have tests without a twin.
-_ONE_WAY = ("tests/faults/test_links.py", "tests/faults/test_ssh_faults.py")
-_RSYNC_TOO = "_cut_|_cut\\["
-
-
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "matrix: only run with --matrix")
+    config.addinivalue_line(
+        "markers",
+        "matrix(**values): run with --matrix only, since others show the same; with "
+        "matrix(name=values) that is so where the parameter has one of the values",
+    )
+    config.addinivalue_line("markers", "always: run with all values, whatever its file's matrix is")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -80,13 +47,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _only_in_the_matrix(item: pytest.Item) -> bool:
-    """Whether another test shows the same but for a database or a way, or says so itself."""
-    twin = item.nodeid.startswith(_ONE_DATABASE) and re.search("postgresql|mariadb", item.name)
-    other = item.nodeid.startswith(_NOT_MARIADB) and "mariadb" in item.name
-    other = other and re.search(_AT_ONCE, item.name) is None
-    rsync = item.nodeid.startswith(_ONE_WAY) and "[rsync" in item.name
-    rsync = rsync and re.search(_RSYNC_TOO, item.name) is None
-    return bool(twin) or other or rsync or item.get_closest_marker("matrix") is not None
+    found = item.callspec.params if hasattr(item, "callspec") else {}
+    always = item.get_closest_marker("always") is not None
+    return any(
+        not (always and mark.kwargs)
+        and all(found.get(name) in values for name, values in mark.kwargs.items())
+        for mark in item.iter_markers("matrix")
+    )
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -12,7 +12,7 @@ from devcloud import PORT_WIDTH, Cloud, configs, swift
 from devcloud.identity import Identity
 from devcloud.layout import CHECKOUT
 from devcloud.ports import find_base
-from tests.clouds import cleaned
+from tests.clouds import cleaned, own
 from tests.databases import scratch
 
 
@@ -20,7 +20,11 @@ from tests.databases import scratch
 def keystone() -> Iterator[Cloud]:
     """A Keystone, for what asks one; there is a Glance as well."""
     fresh = Cloud(
-        name="test-keystone", regions=1, base_port=find_base(PORT_WIDTH), hook=False, sync=False
+        name=own("test-keystone"),
+        regions=1,
+        base_port=find_base(PORT_WIDTH),
+        hook=False,
+        sync=False,
     )
     with cleaned(fresh):
         fresh.up()

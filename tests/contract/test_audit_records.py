@@ -14,6 +14,8 @@ from glancesync.model import Actor, Audit, Finding, Replica, Task
 from glancesync.states import FindingKind, ReplicaState, TaskKind
 from tests.contract.test_replicas import record
 
+pytestmark = pytest.mark.matrix(database_kind=["mariadb"])
+
 GONE, CORRUPT, ADOPTABLE = FindingKind.GONE, FindingKind.CORRUPT, FindingKind.ADOPTABLE
 
 
@@ -207,6 +209,7 @@ def test_how_many_are_known(journal: Journal, task: Task) -> None:
 # -- at the same time -----------------------------------------------------------------------------
 
 
+@pytest.mark.always
 def test_watch_and_audit_of_a_region_write_at_once(journal: Journal) -> None:
     """Whichever is first makes the row."""
     failed: list[Exception] = []

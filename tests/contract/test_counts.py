@@ -28,6 +28,8 @@ from glancesync.model import (
 from glancesync.states import ReplicaState, TaskKind
 from tests.contract.test_queue import IMAGE, OTHER, claim_one, end_lease, only, replica_ask, rescue
 
+pytestmark = pytest.mark.matrix(database_kind=["mariadb"])
+
 
 def counted(journal: Journal, counter: Counter) -> dict[tuple[str, str], float]:
     return {
@@ -83,6 +85,7 @@ def test_who_lost_the_lease_counts_nothing(journal: Journal) -> None:
     assert counted(journal, Counter.FAILURES) == {("", "abandoned"): 1}
 
 
+@pytest.mark.always
 def test_many_count_at_the_same_time(journal: Journal) -> None:
     """And none of them waits for another that waits for it."""
     together = [Count(Counter.DRIFT, region, label) for region in "ABC" for label in "xyz"]

@@ -32,6 +32,8 @@ from glancesync.wiring import SystemClock
 from tests.contract.listing_glance import ListingGlance
 from tests.journals import record as record_regions
 
+pytestmark = pytest.mark.matrix(database_kind=["mariadb"])
+
 HOME, NEAR, FAR = "A", "B", "C"
 OURS, THEIRS = "our project", "their project"
 USER = Actor("user", OURS)

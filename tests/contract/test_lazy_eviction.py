@@ -17,6 +17,8 @@ from glancesync.states import FindingKind, ReplicaState, TaskKind
 from tests.contract.test_executor import IMAGE, Bench
 from tests.contract.test_reconciler import HOME, REGION, World, image_id
 
+pytestmark = pytest.mark.matrix(database_kind=["mariadb"])
+
 AGE = 1000.0
 
 

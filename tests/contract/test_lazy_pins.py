@@ -14,6 +14,8 @@ from glancesync.journal.journal import Journal
 from glancesync.model import Actor, Done, Image, ImageRecord, Pin, Replica, Task
 from glancesync.states import ReplicaState, TaskKind
 
+pytestmark = pytest.mark.matrix(database_kind=["mariadb"])
+
 IMAGE = "11111111-2222-3333-4444-555555555555"
 HOME = Image(IMAGE, "active", size=10)
 RECORD = ImageRecord(
@@ -105,6 +107,7 @@ def test_the_state_it_is_there_in(journal: Journal, task: Task, state: ReplicaSt
     assert journal.need(IMAGE, "A").there is there
 
 
+@pytest.mark.always
 def test_who_need_it_at_once_share_one_task(journal: Journal, url: str) -> None:
     """Each has connections of its own, as processes have."""
     others = [Journal(Database(url)) for _ in range(4)]

@@ -32,6 +32,8 @@ from glancesync.wiring import SystemClock
 from tests.contract.listing_glance import ListingGlance
 from tests.journals import record as record_regions
 
+pytestmark = pytest.mark.matrix(database_kind=("postgresql", "mariadb"))
+
 HOME, NEAR, FAR = "A", "B", "C"
 HUMAN = Actor("human")
 BUSY = 503, {"Retry-After": "60"}, b""

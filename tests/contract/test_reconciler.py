@@ -38,6 +38,8 @@ from glancesync.states import FindingKind, ReplicaState, TaskKind
 from tests.contract.listing_glance import Answer, ListingGlance, listed
 from tests.journals import record as record_regions
 
+pytestmark = pytest.mark.matrix(database_kind=("postgresql", "mariadb"))
+
 HOME, REGION = "A", "B"
 
 

@@ -11,6 +11,8 @@ from glancesync.model import Region, Retry, Snooze
 from glancesync.states import BreakerState, TaskKind, TaskState
 from tests.journals import let_pass
 
+pytestmark = pytest.mark.matrix(database_kind=["mariadb"])
+
 IMAGE = "11111111-2222-3333-4444-555555555555"
 BREAKER = Breaker(threshold=3, pause=100, cap=1000, patience=5000)
 NO_ANSWER = Transient("A", "no answer")

@@ -41,6 +41,8 @@ from glancesync.transports.settings import TransferSettings
 from glancesync.wiring import SystemClock
 from tests.contract.listing_glance import Answer, ListingGlance
 
+pytestmark = pytest.mark.matrix(database_kind=("postgresql", "mariadb"))
+
 IMAGE = "11111111-2222-3333-4444-555555555555"
 THERE = "99999999-2222-3333-4444-555555555555"  # what B calls it
 HOME = "E"  # of the journal fixture

@@ -13,6 +13,8 @@ from glancesync.model import Done, Replica, Snooze, Task
 from glancesync.sources import Candidate
 from glancesync.states import ReplicaState, TaskKind, TaskState
 
+pytestmark = pytest.mark.matrix(database_kind=["mariadb"])
+
 IMAGES = [f"{digit}1111111-2222-3333-4444-555555555555" for digit in "0123456789"]
 LONG = 600.0
 HOME = Candidate("E", original=True, distance=0, room=2)
@@ -94,6 +96,7 @@ def test_who_lost_the_lease_takes_no_room(journal: Journal) -> None:
     assert source(journal, IMAGES[0], NEAR) == "D"
 
 
+@pytest.mark.always
 def test_many_ask_at_the_same_moment(journal: Journal) -> None:
     tasks = [claimed(journal, image) for image in IMAGES]
 

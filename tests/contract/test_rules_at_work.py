@@ -30,6 +30,8 @@ from glancesync.transports.settings import TransferSettings
 from glancesync.wiring import SystemClock
 from tests.contract.listing_glance import ListingGlance, listed
 
+pytestmark = pytest.mark.matrix(database_kind=["mariadb"])
+
 IMAGE = "11111111-2222-3333-4444-555555555555"
 HOME = "E"  # of the journal fixture, as are A to D
 MEMBER = Actor("u", "p", ("member",))

@@ -19,6 +19,8 @@ from tests.deliveries import IMAGE, MIB, Delivery, data, image, left
 from tests.functional.wait import until
 from tests.sshd import Host, Islands, Wire
 
+pytestmark = pytest.mark.matrix(way=["rsync"])
+
 HERE = Filesystem()
 CONTENT = data(12 * MIB, seed=4)
 PARTIAL = f".{IMAGE}.partial"
@@ -86,6 +88,7 @@ def test_a_stall_far_away_is_seen(
     assert not move.registry.registered
 
 
+@pytest.mark.always
 def test_what_is_cut_goes_on_or_begins_anew(
     way: str, two_hosts: tuple[Host, Host], wires: list[Wire], folders: tuple[Path, Path]
 ) -> None:
@@ -216,6 +219,7 @@ def test_an_upload_that_stalls_far_away(glances: list[BareGlance], wires: list[W
     assert not distant.complete
 
 
+@pytest.mark.always
 def test_an_upload_that_is_cut_begins_anew(glances: list[BareGlance], wires: list[Wire]) -> None:
     home, near, distant = glances
     wire, behind = wired(distant, wires)

@@ -32,6 +32,8 @@ from tests.sshd import (
     lets_itself_in,
 )
 
+pytestmark = pytest.mark.matrix(way=["rsync"])
+
 HERE = Filesystem()
 #: More than ssh's window and all buffers on the way hold.
 CONTENT = data(24 * MIB, seed=2)
@@ -82,6 +84,7 @@ def frozen(move: Delivery, wire: Wire) -> None:
 # -- the link -------------------------------------------------------------------------------------
 
 
+@pytest.mark.always
 def test_a_cut_is_heard_of_at_once(
     way: str, folders: tuple[Path, Path], wire: Wire, two_hosts: tuple[Host, Host]
 ) -> None:
@@ -94,6 +97,7 @@ def test_a_cut_is_heard_of_at_once(
         until(lambda: not left(folders[1]), 10, "the partial file's end")
 
 
+@pytest.mark.always
 def test_rsync_goes_on_where_it_was_cut(
     folders: tuple[Path, Path], wires: list[Wire], two_hosts: tuple[Host, Host]
 ) -> None:
