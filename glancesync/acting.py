@@ -9,9 +9,7 @@ from collections.abc import Callable, Sequence
 
 from glancesync import planner
 from glancesync.errors import Conflict, Corrupt, Refused
-from glancesync.interfaces import (
-    Ask,
-)
+from glancesync.interfaces import Ask
 from glancesync.model import Image, Snooze
 from glancesync.planner import Action, Op
 from glancesync.retry import snooze_delay
@@ -56,7 +54,12 @@ class Acting(Transferring):
     def _create(self, image: Image) -> None:
         ours = self.replica.made and self.replica.state is not ReplicaState.DELETED
         # Recorded first, so that after a crash the image is known to be ours.
-        self._record(self._note("create", image.id), replica_id=image.id, made=True)
+        self._record(
+            self._note("create", image.id),
+            replica_id=image.id,
+            made=True,
+            state=ReplicaState.PENDING,
+        )
         try:
             self._create_record(image)
         except Conflict:

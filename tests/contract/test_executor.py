@@ -36,6 +36,8 @@ from glancesync.transports.upload import Upload
 from glancesync.wiring import SystemClock
 from tests.contract.listing_glance import Answer, ListingGlance, Says
 
+pytestmark = pytest.mark.matrix(database_kind=("postgresql", "mariadb"))
+
 IMAGE = "11111111-2222-3333-4444-555555555555"
 HOME = "E"  # of the journal fixture
 POLICY = RetryPolicy(fast_attempts=3, base=10, cap=1000)
@@ -335,6 +337,29 @@ def test_a_replica_that_is_denied_for_a_moment_stays_ours(bench: Bench, home_has
     bench.run()
     assert bench.replica().state is (ReplicaState.IN_SYNC if home_has_it else ReplicaState.DELETED)
     assert list(there.images) == ([IMAGE] if home_has_it else [])
+
+
+def test_what_a_region_has_lost_is_not_in_sync_until_it_is_there_again(bench: Bench) -> None:
+    """Nor is it under the id it gets where the region never takes the old one again."""
+    bench.make()
+    there = bench.glances["A"]
+    del there.images[IMAGE]
+    states = []
+
+    def says(method: str, path: str) -> Answer | None:
+        if method != "POST":
+            return None
+        states.append(bench.replica().state)
+        if len(states) == 1:
+            return 409, {}, b""
+        there.add(bench.replica().replica_id, status="queued")
+        return 201, {}, b"{}"
+
+    assert bench.replica().state is ReplicaState.IN_SYNC
+    there.says = says
+    bench.run()
+    assert bench.replica().replica_id != IMAGE
+    assert states == [ReplicaState.PENDING, ReplicaState.PENDING]
 
 
 @pytest.mark.parametrize(
