@@ -374,6 +374,14 @@ class Journal:
         return new
 
     @retried
+    def look_again(self) -> None:
+        """Have what changed lately looked at now in all regions, as after a start."""
+        with self.database.write() as connection:
+            names = [region.name for region in regions.every(connection)]
+            queue.make_due(connection, TaskKind.WATCH, names)
+        self._wake()
+
+    @retried
     def region(self, name: str) -> Region | None:
         """The record of a region."""
         with self.database.read() as connection:

@@ -17,6 +17,8 @@ from tests.contract.conftest import REGIONS
 from tests.contract.test_queue import IMAGE, OTHER, claim_one, ids, move_due, replica_ask
 from tests.journals import let_pass
 
+pytestmark = pytest.mark.matrix(database_kind=["mariadb"])
+
 PERIODIC = (TaskKind.WATCH, TaskKind.AUDIT)
 
 
@@ -101,6 +103,21 @@ def test_a_backlog_of_days_delays_no_change_and_no_person(journal: Journal) -> N
     assert [claim(journal, "A")[0].image_id for _ in range(3)] == [user, hint, filling[0]]
 
 
+def test_all_regions_are_looked_at_again_when_options_have_changed(journal: Journal) -> None:
+    journal.discovered({region: f"http://{region}" for region in REGIONS}, REGIONS[-1])
+
+    def work() -> list[tuple[TaskKind, str]]:
+        done = []
+        while found := claim(journal, *REGIONS):
+            journal.commit(found[0], Changes(), Again(500, "looked"))
+            done.append((found[0].kind, found[0].region))
+        return sorted(done)
+
+    work()
+    journal.look_again()
+    assert work() == [(TaskKind.WATCH, region) for region in REGIONS]
+
+
 def test_the_most_urgent_of_all_regions_is_first(journal: Journal) -> None:
     journal.ask([replica_ask("A", IMAGE, priority=Priority.AUDIT)], "test")
     journal.ask([replica_ask("B", OTHER, priority=Priority.USER)], "test")
@@ -132,6 +149,7 @@ def test_what_waits_is_ready_when_due_and_not_before(
     assert again.attempt == (1 if isinstance(outcome, Retry) else 0)
 
 
+@pytest.mark.always
 def test_many_that_are_due_at_once_are_all_claimed(journal: Journal) -> None:
     """More than one claim makes ready."""
     t = schema.task
@@ -205,6 +223,7 @@ def test_making_due_what_runs_has_it_run_again(journal: Journal) -> None:
     assert claim(journal, "A") == []
 
 
+@pytest.mark.always
 def test_an_audit_by_hand_and_a_region_that_opens_are_due_at_once(journal: Journal) -> None:
     open_always(journal, "A", "B")
     _rest(journal, "A", "B")
