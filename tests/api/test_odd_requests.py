@@ -69,6 +69,41 @@ def test_as_many_as_are_taken(api: service.Empty) -> None:
     assert len(api.journal.list_tasks(limit=2000)) == 1000
 
 
+@pytest.fixture
+def jobs() -> Iterator[service.Jobs]:
+    api = service.Jobs()
+    api.start_fixture()
+    yield api
+    api.stop_fixture()
+
+
+def job(images: list[str], *regions: str) -> bytes:
+    wish = {"resource_type": "image", "source": "RegionOne", "target": regions}
+    return json.dumps({**wish, "resources": images}).encode()
+
+
+def test_a_job_of_ten_thousand_images(jobs: service.Jobs) -> None:
+    """It is taken at once, and looked up later; too large a one leaves nothing."""
+    images = IDS[:10_000]
+    before = jobs.journal.jobs.every(project_id=None, state=None, limit=100, marker=None)
+    response = post(job(images, "RegionTwo", "RegionThree"), "/v1/jobs", "admin-token")
+    assert response.status_code == 202
+    number = response.json["job"]["id"]
+    made = jobs.journal.jobs.get(number)
+    assert made is not None
+    assert made.wishes[0].resources == tuple(images)
+    assert made.position == 0
+    assert len(response.body) < 2000, "who asked knows which they are"
+
+    names = [str(number) for number in range(50_001)]
+    response = post(job(names, "RegionTwo", "RegionThree"), "/v1/jobs", "admin-token")
+    assert response.status_code == 413
+    said = "a job may have 100000 images times regions, not 100002"
+    assert response.json["error"]["message"] == said
+    after = jobs.journal.jobs.every(project_id=None, state=None, limit=100, marker=None)
+    assert len(after) == len(before) + 1
+
+
 def test_a_chunked_body_is_limited_as_well(api: service.Empty) -> None:
     """A body without a length, as eventlet hands it over."""
     request = webob.Request.blank("/v1/events", method="POST")
