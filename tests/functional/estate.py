@@ -23,6 +23,9 @@ LOCAL = frozenset(
     | {"stores", "direct_url", "locations", "virtual_size"}
 )
 PATIENCE = 60.0  # seconds an image may take to follow
+#: Seconds between looks at services: each takes as much of a processor as a good part of the work
+#: that is waited for.
+POLL = 0.3
 
 
 class Estate:
@@ -72,20 +75,29 @@ class Estate:
 
     def read(self, region: str, image_id: str) -> dict[str, Any] | None:
         """What a replica must have in common with its home image; None if there is none."""
-        glance = self.glances[region]
+        image, members = self._image(region, image_id), self._members(region, image_id)
+        return None if image is None or members is None else {**image, "members": members}
+
+    def _image(self, region: str, image_id: str) -> dict[str, Any] | None:
         try:
-            image = dict(glance.images.get(image_id))
-            members = {m.member_id: m.status for m in glance.image_members.list(image_id)}
+            image = dict(self.glances[region].images.get(image_id))
         except exc.HTTPNotFound:
             return None
-        except exc.HTTPForbidden:  # members of an image that is not shared
-            members = {}
         shown = {
             name: value
             for name, value in image.items()
             if name not in LOCAL and not name.startswith("os_glance_")
         }
-        return {**shown, "tags": sorted(image["tags"]), "members": members}
+        return {**shown, "tags": sorted(image["tags"])}
+
+    def _members(self, region: str, image_id: str) -> dict[str, str] | None:
+        try:
+            found = self.glances[region].image_members.list(image_id)
+            return {one.member_id: one.status for one in found}
+        except exc.HTTPNotFound:
+            return None
+        except exc.HTTPForbidden:  # it is not shared
+            return {}
 
     def follows(self, image_id: str, regions: Iterable[str] = (), **ids: str) -> None:
         """Wait until the regions (all, unless named) hold what home holds.
@@ -95,23 +107,26 @@ class Estate:
         for region in list(regions) or self.others:
 
             def same(region: str = region) -> bool:
-                there = self.read(region, ids.get(region, image_id))
-                assert there is not None, f"{region} does not have it"
-                home = self.read(self.cloud.home, image_id)
-                assert home is not None
-                differs = {k for k in home | there if home.get(k) != there.get(k)}
-                assert not differs, {k: (home.get(k), there.get(k)) for k in sorted(differs)}
+                there_id = ids.get(region, image_id)
+                for look in (self._image, self._members):
+                    there = look(region, there_id)
+                    assert there is not None, f"{region} does not have it"
+                    home = look(self.cloud.home, image_id)
+                    assert home is not None
+                    differs = {k for k in home | there if home.get(k) != there.get(k)}
+                    assert not differs, {k: (home.get(k), there.get(k)) for k in sorted(differs)}
                 return True
 
-            until(same, PATIENCE, f"{region} holds image {image_id} as home does")
+            until(same, PATIENCE, f"{region} holds image {image_id} as home does", POLL)
 
     def gone(self, image_id: str, regions: Iterable[str] = ()) -> None:
         """Wait until no region has the image."""
         for region in list(regions) or self.others:
             until(
-                lambda region=region: self.read(region, image_id) is None,
+                lambda region=region: self._image(region, image_id) is None,
                 PATIENCE,
                 f"{region} has no image {image_id}",
+                POLL,
             )
 
     def bytes_of(self, region: str, image_id: str) -> bytes:
@@ -145,7 +160,7 @@ class Estate:
             assert replica["state"] in states, json.dumps(replica)
             return replica
 
-        return until(look, timeout, f"the replica of {image_id} in {region} is {states}")
+        return until(look, timeout, f"the replica of {image_id} in {region} is {states}", POLL)
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric's samples with these labels, as Prometheus reads them."""
@@ -161,7 +176,10 @@ class Estate:
     def settled(self) -> None:
         """Wait until glance-sync has no open task."""
         until(
-            lambda: not self.sync("GET", "/v1/tasks")[1]["tasks"], PATIENCE, "there is no open task"
+            lambda: not self.sync("GET", "/v1/tasks")[1]["tasks"],
+            PATIENCE,
+            "there is no open task",
+            POLL,
         )
 
 

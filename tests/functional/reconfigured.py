@@ -1,12 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Services with other options than the cloud gave them."""
 
-from collections.abc import Mapping
+import contextlib
+import os
+import signal
+from collections.abc import Iterator, Mapping
 from configparser import RawConfigParser
 from pathlib import Path
 
 from devcloud import Cloud
+from glancesync.conf import list_opts
 from tests.functional.estate import Estate
+from tests.functional.wait import until
+
+#: What glance-sync reads again while it runs; all of it is in [DEFAULT].
+RELOADED = {option.dest for _, options in list_opts() for option in options if option.mutable}
 
 
 def set_options(path: Path, options: Mapping[str, str]) -> None:
@@ -40,9 +48,42 @@ class Reconfigured:
         self._cloud.restart(self._service)
 
 
-def sync_with(estate: Estate, **options: str) -> Reconfigured:
-    """glance-sync with other options."""
-    return Reconfigured(estate.cloud, "glance-sync", estate.cloud.sync_config, **options)
+@contextlib.contextmanager
+def sync_with(estate: Estate, **options: str) -> Iterator[None]:
+    """glance-sync with other options: it reads them again, or is started anew if it must be."""
+    cloud, path = estate.cloud, estate.cloud.sync_config
+    if not options.keys() <= RELOADED:
+        with Reconfigured(cloud, "glance-sync", path, **options):
+            yield
+        return
+    before = path.read_bytes()
+    set_options(path, options)
+    try:
+        assert "configuration reloaded" in reload(cloud)
+        yield
+    finally:
+        path.write_bytes(before)
+        if cloud.pid("glance-sync") is None:
+            cloud.start("glance-sync")
+        else:
+            assert "configuration reloaded" in reload(cloud)
+
+
+def reload(cloud: Cloud) -> str:
+    """Have glance-sync read its configuration again; what it logs then."""
+    pid = cloud.pid("glance-sync")
+    assert pid is not None
+    log = cloud.log("glance-sync")
+    before = log.stat().st_size
+    os.kill(pid, signal.SIGHUP)
+
+    def said() -> str:
+        with log.open("rb") as file:
+            file.seek(before)
+            return file.read().decode(errors="replace")
+
+    until(lambda: " reload" in said(), 10, "the reload is logged")
+    return said()
 
 
 def region_with(estate: Estate, region: str, **options: str) -> Reconfigured:

@@ -164,8 +164,10 @@ def test_kernel_and_ramdisk_are_named_by_their_ids_in_the_region(estate: Estate)
     def mapped() -> str | None:
         replica = estate.replica(kernel, "RegionTwo")
         assert replica is not None
-        assert replica["state"] == "in_sync"
-        return replica["replica_id"] if replica["replica_id"] != kernel else None
+        if replica["state"] != "in_sync" or replica["replica_id"] == kernel:
+            return None
+        assert estate.read("RegionTwo", replica["replica_id"]) is not None
+        return replica["replica_id"]
 
     there = until(mapped, 60, "the kernel has a new id in RegionTwo")
     estate.follows(kernel, RegionTwo=there)

@@ -172,19 +172,18 @@ def test_where_another_file_is_nothing_is_lost(estate: Estate, cli: Cli) -> None
         image = estate.create(content)
     path = estate.cloud.region(region).datadir / image
     path.write_bytes(b"somebody's")
-    with sync_with(estate, transports="filesystem,upload"):
-        cli("run", image)
+    cli("run", image)
 
-        failed = estate.reaches(image, region, "failed", "stalled")  # nor does Glance write there
-        assert f"'{path}' is another file, and is left alone" in failed["last_error"]
-        blocked = [one["Detail"] for one in history(cli, image) if one["What"] == "blocked"]
-        assert f"filesystem: '{path}' is another file, and is left alone" in blocked
-        assert path.read_bytes() == b"somebody's"
-        estate.follows(image, estate.others[1:])
-        path.unlink()
-        cli("run", image)
-        estate.follows(image)
-        assert sha512(estate.bytes_of(region, image)) == sha512(content)
+    failed = estate.reaches(image, region, "failed", "stalled")  # nor does Glance write there
+    assert f"'{path}' is another file, and is left alone" in failed["last_error"]
+    blocked = [one["Detail"] for one in history(cli, image) if one["What"] == "blocked"]
+    assert f"filesystem: '{path}' is another file, and is left alone" in blocked
+    assert path.read_bytes() == b"somebody's"
+    estate.follows(image, estate.others[1:])
+    path.unlink()
+    cli("run", image)
+    estate.follows(image)
+    assert sha512(estate.bytes_of(region, image)) == sha512(content)
 
 
 def test_an_active_image_whose_file_is_gone_at_home(estate: Estate, cli: Cli) -> None:
@@ -194,24 +193,23 @@ def test_an_active_image_whose_file_is_gone_at_home(estate: Estate, cli: Cli) ->
     path = estate.cloud.region(estate.cloud.home).datadir / image
     aside = path.with_name(f"{image}.aside")
     path.rename(aside)
-    with sync_with(estate, transports="filesystem,upload"):
-        cli("run", image)
+    cli("run", image)
 
-        def said() -> str:
-            shown = cli.json("show", image)["replicas"]
-            return "; ".join(one["last_error"] or "" for one in shown)
+    def said() -> str:
+        shown = cli.json("show", image)["replicas"]
+        return "; ".join(one["last_error"] or "" for one in shown)
 
-        until(lambda: image in said(), 30, "word about it")
-        blocked = [one["Detail"] for one in history(cli, image) if one["What"] == "blocked"]
-        assert any(f"'{path}' could not be opened: No such file" in one for one in blocked)
-        for name in estate.others:
-            assert estate.glances[name].images.get(image)["status"] == "queued"
-            assert image not in files(estate, name)
-            assert not hidden(estate, name, image)
-        aside.rename(path)
-        cli("run", image)
-        estate.follows(image)
-        assert sha512(estate.bytes_of(region, image)) == sha512(content)
+    until(lambda: image in said(), 30, "word about it")
+    blocked = [one["Detail"] for one in history(cli, image) if one["What"] == "blocked"]
+    assert any(f"'{path}' could not be opened: No such file" in one for one in blocked)
+    for name in estate.others:
+        assert estate.glances[name].images.get(image)["status"] == "queued"
+        assert image not in files(estate, name)
+        assert not hidden(estate, name, image)
+    aside.rename(path)
+    cli("run", image)
+    estate.follows(image)
+    assert sha512(estate.bytes_of(region, image)) == sha512(content)
 
 
 def test_rotten_bytes_at_home_never_become_a_replica(estate: Estate, cli: Cli) -> None:

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Strategy USER on a real cloud: who and what sends an image where, and what a new file moves."""
 
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ import pytest
 
 from devcloud import Cloud
 from tests.functional.estate import PATIENCE, Estate, random_bytes
-from tests.functional.reconfigured import Reconfigured
+from tests.functional.reconfigured import reload, sync_with
 from tests.functional.test_cli import Cli
 from tests.functional.test_daemon import config, program
 from tests.functional.wait import until
@@ -45,13 +43,7 @@ class Ruled:
     def reload(self, text: str) -> str:
         """What glance-sync logs of a new file."""
         self.path.write_text(text)
-        log = self.cloud.log("glance-sync")
-        before = len(log.read_text())
-        pid = self.cloud.pid("glance-sync")
-        assert pid is not None
-        os.kill(pid, signal.SIGHUP)
-        until(lambda: " reload" in log.read_text()[before:], 10, "the reload is logged")
-        return log.read_text()[before:]
+        return reload(self.cloud)
 
     def only_in(self, image: str, *regions: str) -> None:
         """Wait until an image is in these regions, and in no other."""
@@ -91,7 +83,7 @@ def ruled(cloud: Cloud, estate: Estate) -> Iterator[Ruled]:
     three = f"/v1/regions/{THREE}"
     estate.sync("PATCH", three, json={"labels": {"rules": "three"}})
     options = {"sync_strategy": "USER", "watch_interval": "1", "delete_guard_images": "1"}
-    with Reconfigured(cloud, "glance-sync", cloud.sync_config, **options):
+    with sync_with(estate, **options):
         yield ruled
         estate.clear()
     estate.sync("PATCH", three, json={"labels": {}})

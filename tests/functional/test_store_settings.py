@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``glance_store.yaml`` in the programs: refused at start, reloaded, looked at by the doctor."""
 
-import os
 import re
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +9,8 @@ import pytest
 
 from devcloud import Cloud
 from tests.functional.estate import Estate
+from tests.functional.reconfigured import reload
 from tests.functional.test_daemon import config, program
-from tests.functional.wait import until
 
 PASSWORD = "hunter2hunter2"
 BAD = f"""\
@@ -25,6 +23,7 @@ glances:
           login_password: {PASSWORD}
           port: ssh
 """
+PORT = ":8: glances[0].schemes[0].parameters.port: must be a whole number from 1 to 65535"
 
 
 def configured(cloud: Cloud, tmp_path: Path, text: str | None) -> tuple[str, Path]:
@@ -39,14 +38,13 @@ def configured(cloud: Cloud, tmp_path: Path, text: str | None) -> tuple[str, Pat
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("role", "text", "said"),
     [
-        (BAD, ":8: glances[0].schemes[0].parameters.port: must be a whole number from 1 to 65535"),
-        (None, ": the file: can't be read: No such file or directory"),
-        ("glances: []\nglances: []\n", ":2: glances: is here twice"),
+        *((role, BAD, PORT) for role in ("all", "worker", "api")),
+        ("all", None, ": the file: can't be read: No such file or directory"),
+        ("all", "glances: []\nglances: []\n", ":2: glances: is here twice"),
     ],
 )
-@pytest.mark.parametrize("role", ["all", "worker", "api"])
 def test_a_file_that_can_not_be_used_is_refused_at_start(
     cloud: Cloud, tmp_path: Path, text: str | None, said: str, role: str
 ) -> None:
@@ -78,21 +76,6 @@ def stores(cloud: Cloud) -> Iterator[Path]:
     cloud.sync_config.write_text(before)
     reload(cloud)
     stores.unlink()
-
-
-def reload(cloud: Cloud) -> str:
-    """What glance-sync logs at SIGHUP."""
-    pid = cloud.pid("glance-sync")
-    assert pid is not None
-    log = cloud.log("glance-sync")
-    before = len(log.read_text())
-    os.kill(pid, signal.SIGHUP)
-
-    def said() -> str:
-        return log.read_text()[before:]
-
-    until(lambda: " reload" in said(), 10, "the reload is logged")
-    return said()
 
 
 def test_a_reload_reads_it_again_and_refuses_what_can_not_be(cloud: Cloud, stores: Path) -> None:

@@ -11,7 +11,7 @@ POLL = 0.1  # seconds
 LONGEST = 0.5
 
 
-def until(predicate: Callable[[], Seen], timeout: float, what: str) -> Seen:
+def until(predicate: Callable[[], Seen], timeout: float, what: str, poll: float = POLL) -> Seen:
     """Poll *predicate* until it returns something true, and return that.
 
     A predicate that raises AssertionError has not come true yet, so plain asserts may stand in it;
@@ -35,4 +35,4 @@ def until(predicate: Callable[[], Seen], timeout: float, what: str) -> Seen:
         if late:
             raise AssertionError(f"{what}: not within {timeout:g} s; last seen: {last}")
         late = time.monotonic() > deadline
-        time.sleep(min(LONGEST, max(POLL, (time.monotonic() - began) / 5)))
+        time.sleep(min(LONGEST, max(poll, (time.monotonic() - began) / 5)))

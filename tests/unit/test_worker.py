@@ -228,7 +228,7 @@ def test_a_task_that_can_not_be_concluded_frees_its_slot(
 def test_a_task_for_which_there_is_no_thread_is_given_back(
     journal: Journal, crews: list[Crew]
 ) -> None:
-    crew = Crew(journal)
+    crew = Crew(journal, lease=4.0)  # a quarter of it is how long it looks for no more
     crews.append(crew)
     spawn, refused = crew.spawn, threading.Event()
 
