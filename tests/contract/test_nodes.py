@@ -158,7 +158,7 @@ def test_it_does_not_matter_what_a_hosts_clock_says(journal: Journal, url: str) 
     """One is an hour behind, one an hour ahead. Tasks take longer than a lease."""
     if journal.database.sqlite:
         pytest.skip("all are on one host")
-    with nodes(*workers(url, -3600, 3600, seconds=2.5, lease=2)) as crew:
+    with nodes(*workers(url, -3600, 3600, seconds=3.5, lease=3)) as crew:
         until(lambda: all(node.lines == ["ready"] for node in crew), LONG, "both run")
         # More for each region than one of them may take at a time.
         asks = [replica_ask(region, i) for i in ids(3) for region in REGIONS[:-1]]

@@ -341,21 +341,26 @@ def test_while_home_is_unwell_nothing_is_begun_and_one_task_of_home_probes(
 # -- leases ---------------------------------------------------------------------------------------
 
 
+def keeps(held: Held) -> None:
+    """Its lease is renewed; after a pause of the machine, only at the next time."""
+    until(lambda: not held.lost.is_set(), LONG, "the lease is held")
+
+
 def test_leases_are_renewed_while_a_task_runs(journal: Journal, crews: list[Crew]) -> None:
-    crew = Crew(journal, lease=0.4)
+    crew = Crew(journal, lease=1.0)
     crews.append(crew)
     journal.hint([Hint(IMAGE)])
     crew.start()
     first = crew.holds(1)[0].task.lease_until
     assert first is not None
-    until(lambda: journal.database.now() > first + 0.4, LONG, "two leases long")
+    until(lambda: journal.database.now() > first + 1.0, LONG, "two leases long")
     (task,) = journal.list_tasks()
     assert task.lease_token == crew.held[0].task.lease_token
-    assert not crew.held[0].lost.is_set()
+    keeps(crew.held[0])
 
 
 def test_a_task_whose_lease_is_lost_is_told(journal: Journal, crews: list[Crew]) -> None:
-    crew = Crew(journal, lease=0.4)
+    crew = Crew(journal, lease=1.0)
     crews.append(crew)
     for image_id in ids(2):
         journal.hint([Hint(image_id)])
@@ -363,7 +368,7 @@ def test_a_task_whose_lease_is_lost_is_told(journal: Journal, crews: list[Crew])
     cancelled, other = crew.holds(2)
     journal.cancel_task(cancelled.task.id, Actor())
     until(cancelled.lost.is_set, LONG, "the worker was told")
-    assert not other.lost.is_set()
+    keeps(other)
 
 
 def test_tasks_of_a_dead_worker_are_rescued(journal: Journal, crews: list[Crew]) -> None:
@@ -372,7 +377,7 @@ def test_tasks_of_a_dead_worker_are_rescued(journal: Journal, crews: list[Crew])
     t = schema.task
     with journal.database.write() as connection:
         connection.execute(sa.update(t).values(lease_until=1.0))
-    crew = Crew(journal, lease=0.4)
+    crew = Crew(journal, lease=1.0)
     crew.quick = True
     crews.append(crew)
     crew.start()
@@ -384,7 +389,7 @@ def test_an_old_run_of_a_task_does_not_end_the_lease_of_the_new_one(
     journal: Journal, crews: list[Crew]
 ) -> None:
     """Who was stopped past its lease may get the very task again while its thread still runs."""
-    crew = Crew(journal, lease=0.4)
+    crew = Crew(journal, lease=1.0)
     crews.append(crew)
     journal.hint([Hint(IMAGE)])
     crew.start()
@@ -398,11 +403,11 @@ def test_an_old_run_of_a_task_does_not_end_the_lease_of_the_new_one(
     until(old.lost.is_set, LONG, "the old one was told")
     old.go.set()
     until(lambda: not crew.threads[2].is_alive(), LONG, "the old one is over")
-    ended = journal.database.now() + 1.2
-    until(lambda: journal.database.now() > ended, LONG, "three leases long")
+    ended = journal.database.now() + 2.0
+    until(lambda: journal.database.now() > ended, LONG, "two leases long")
     (task,) = journal.list_tasks()
     assert task.lease_token == new.task.lease_token
-    assert not new.lost.is_set()
+    keeps(new)
 
 
 def test_two_workers_share_the_work(journal: Journal, crews: list[Crew]) -> None:
