@@ -29,6 +29,7 @@ def keystone(state: Path) -> Options:
         "DEFAULT": {"use_stderr": "true"},
         "database": {"connection": sqlite(state / "keystone.sqlite")},
         "fernet_tokens": {"key_repository": str(state / "fernet-keys")},
+        "fernet_receipts": {"key_repository": str(state / "fernet-keys")},
         "credential": {"key_repository": str(state / "credential-keys")},
         # In the one process there is; without it each request costs some 200 ms of SQL.
         "cache": {"enabled": "true", "backend": "oslo_cache.dict"},

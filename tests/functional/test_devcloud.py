@@ -239,6 +239,29 @@ def test_secrets_are_for_their_owner_only(solo: Cloud) -> None:
         assert not any(password in command or password in log for password in passwords)
 
 
+#: Prints where a Keystone with the given configuration file has each kind of keys.
+WHERE_KEYS_ARE = """
+import sys
+import keystone.conf
+keystone.conf.configure()
+conf = keystone.conf.CONF
+conf([], project="keystone", default_config_files=sys.argv[1:])
+for group in conf:
+    if hasattr(conf[group], "key_repository"):
+        print(conf[group].key_repository)
+"""
+
+
+def test_keystone_has_all_its_keys_in_the_cloud(solo: Cloud) -> None:
+    """None in /etc/keystone, which another Keystone of this machine may have made."""
+    python = solo.keystone_venv() / "bin" / "python"
+    config = solo.directory / "keystone" / "keystone.conf"
+    argv = [str(python), "-W", "ignore", "-c", WHERE_KEYS_ARE, str(config)]
+    found = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()
+    assert len(found) == 3
+    assert {Path(path).parent for path in found} == {solo.directory}
+
+
 def test_openstack_cli_reads_clouds_yaml(solo: Cloud) -> None:
     program = Path(sys.executable).with_name("openstack")
     done = subprocess.run(
