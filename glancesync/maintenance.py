@@ -102,7 +102,16 @@ class Presence:
         self._said: dict[str, dict[str, list[str]]] = {}
 
     def tell(self) -> None:
-        """Tell once, and warn if nodes turn out to differ in something they did not before."""
+        """Tell once, if the journal answers."""
+        try:
+            self._tell()
+        except JournalUnavailable as error:
+            LOG.warning("could not tell other nodes of this one: %s", error)
+        except Exception:
+            LOG.exception("could not tell other nodes of this one")
+
+    def _tell(self) -> None:
+        """Warn if nodes turn out to differ in something they did not before."""
         self._say(self._name, self._settings())
         found = differences(self._nodes())
         for option, values in found.items():
@@ -118,12 +127,7 @@ class Presence:
         pause = 0.0
         while not stopping.wait(pause):
             pause = _TELL
-            try:
-                self.tell()
-            except JournalUnavailable as error:
-                LOG.warning("could not tell other nodes of this one: %s", error)
-            except Exception:
-                LOG.exception("could not tell other nodes of this one")
+            self.tell()
         with contextlib.suppress(JournalUnavailable):
             self._leave(self._name)
 

@@ -493,8 +493,6 @@ def reload(
 ) -> None:
     """Have what runs use the options as they are now; running tasks end as they began.
 
-    All regions are looked at then, as another strategy may want other images there.
-
     :raises ConfigurationError: an option can't work; all goes on as before
     """
     check(conf)
@@ -513,5 +511,3 @@ def reload(
         routing.use(transports, stores)
     selecting.use(chosen_by)
     ruling.use(places, book, conf.transports)
-    if engine is not None:
-        journal.look_again()

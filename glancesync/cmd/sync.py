@@ -76,6 +76,7 @@ class Daemon:
             self._engine = wiring.engine(conf, self._journal, self._spawn, places)
         self._routing = wiring.routing(conf, self._journal) if conf.role != "worker" else None
         self._selecting = Selecting(wiring.selection(conf))
+        self._presence = wiring.presence(conf, self._journal, self._ruling)
         self._app = None
         if self._routing is not None:
             parts = (self._routing, self._ruling, self._selecting)
@@ -93,8 +94,7 @@ class Daemon:
         threads = []
         if self._engine is not None:
             threads += self._start_engine(self._engine)
-        presence = wiring.presence(self._conf, self._journal, self._ruling)
-        teller = functools.partial(presence.keep_telling, self._stopping)
+        teller = functools.partial(self._presence.keep_telling, self._stopping)
         threads.append(threading.Thread(target=teller, daemon=True))
         threads[-1].start()
         server = None
@@ -182,7 +182,17 @@ class Daemon:
         except Exception as error:
             LOG.error("the configuration was not reloaded: %s", error)
             return
+        self._presence.tell()
+        if self._engine is not None:
+            self._look_again()
         LOG.info("configuration reloaded; changed: %s", ", ".join(sorted(o for _, o in changed)))
+
+    def _look_again(self) -> None:
+        """Another strategy may want other images in the regions."""
+        try:
+            self._journal.look_again()
+        except JournalError as error:
+            LOG.warning("regions will only be looked at when it is their time: %s", error)
 
 
 if __name__ == "__main__":

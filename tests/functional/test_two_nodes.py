@@ -8,6 +8,7 @@ import pytest
 from devcloud import Cloud
 from tests.functional.daemons import Daemon
 from tests.functional.estate import PATIENCE, Estate
+from tests.functional.reconfigured import sync_with
 from tests.functional.wait import until
 
 FORGOTTEN = 90.0  # seconds; a node that has said nothing for 60 is taken for dead
@@ -66,4 +67,7 @@ def test_nodes_that_differ_in_what_a_replica_should_be_are_named(estate: Estate)
         assert pids["mine_*"] == {str(other.pid)}
         said = "nodes that share this journal differ in preserve_properties"
         until(lambda: said in other.log, PATIENCE, "it warns")
+        with sync_with(estate, preserve_properties="mine_*"):
+            assert not differences(), "all know what is in force as soon as it is"
+        assert differences()
     until(lambda: not differences(), PATIENCE, "it is gone, and so is the difference")
