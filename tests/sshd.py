@@ -30,7 +30,10 @@ import pytest
 from glancesync.schemes import Filesystem, Secret
 from tests.functional.wait import until
 
-SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:" + os.environ["PATH"])
+#: Where root's programs are, too, of whatever PATH root was given.
+_PATH = os.environ["PATH"] + ":/usr/local/sbin:/usr/sbin:/sbin"
+_ENV = {**os.environ, "PATH": _PATH}
+SSHD = shutil.which("sshd", path=_PATH)
 _SFTP = next(
     (
         one
@@ -191,6 +194,7 @@ class Hosts:
         inside = ["ip", "netns", "exec", netns] if netns else []
         process = subprocess.Popen(
             [*inside, SSHD, "-D", "-f", f"{directory}/config", "-E", f"{directory}/log"],
+            env=_ENV,
             start_new_session=True,
         )
         host = Host(directory, address, port, public, self.key_file, process)
@@ -259,14 +263,13 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
         pytest.skip("only root can make a user with a password")
     name, password = f"gst{secrets.token_hex(4)}", secrets.token_urlsafe(12)
     home = Path("/tmp") / name
-    subprocess.run(["useradd", "--create-home", "--home-dir", home, name], check=True)
+    _run("useradd", "--create-home", "--home-dir", str(home), name)
     try:
-        said = f"{name}:{password}".encode()
-        subprocess.run(["chpasswd", "--crypt-method", "SHA512"], input=said, check=True)
+        _run("chpasswd", "--crypt-method", "SHA512", told=f"{name}:{password}")
         home.chmod(0o755)
         yield Account(name, Secret(password), home)
     finally:
-        subprocess.run(["userdel", "--force", "--remove", name], check=False, capture_output=True)
+        _run("userdel", "--force", "--remove", name, check=False)
         shutil.rmtree(home, ignore_errors=True)
 
 
@@ -411,7 +414,7 @@ class Islands:
         if os.geteuid() != 0:
             pytest.skip("only root can make network namespaces")
         for program in ("ip", "tc"):
-            if shutil.which(program, path="/usr/sbin:/sbin:" + os.environ["PATH"]) is None:
+            if shutil.which(program, path=_PATH) is None:
                 missing(program)
         self._tag = secrets.token_hex(3)
         self.west, self.east = f"gs{self._tag}w", f"gs{self._tag}e"
@@ -420,9 +423,7 @@ class Islands:
         self.links = {self.west: f"gs{self._tag}uw", self.east: f"gs{self._tag}ue"}
 
     def make(self) -> None:
-        allowed = subprocess.run(
-            ["ip", "netns", "add", self.west], check=False, capture_output=True, text=True
-        )
+        allowed = _run("ip", "netns", "add", self.west, check=False)
         if "not permitted" in allowed.stderr:
             pytest.skip("this root may not make network namespaces")
         allowed.check_returncode()
@@ -463,11 +464,15 @@ class Islands:
 
     def close(self) -> None:
         for name in (self.west, self.east):
-            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+            _run("ip", "netns", "del", name, check=False)
 
 
-def _run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True, text=True)
+def _run(
+    *command: str, told: str | None = None, check: bool = True
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, input=told, env=_ENV, check=check, capture_output=True, text=True
+    )
 
 
 @pytest.fixture
