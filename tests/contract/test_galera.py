@@ -24,13 +24,13 @@ from tests.contract.test_queue import IMAGE, claim, ids, replica_ask
 from tests.functional.wait import until
 from tests.journals import record
 
+pytestmark = pytest.mark.matrix
+
 Cluster = tuple[galera.Node, galera.Node]
 
 
 @pytest.fixture(scope="module")
-def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    if not request.config.getoption("--matrix"):
-        pytest.skip("with --matrix only")
+def cluster() -> Iterator[Cluster]:
     missing = galera.Node.missing()
     if missing is not None:
         pytest.skip(missing)

@@ -12,17 +12,15 @@ from keystoneauth1 import session as ks_session
 
 from devcloud import PORT_WIDTH, Cloud
 from devcloud.ports import find_base
+from tests.clouds import BETWEEN, ENDS_OF_SUPPORT
 from tests.hook.far_end import FarEnd
-
-SERIES = ["30", "33"]
-MATRIX = ["31", "32"]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "series" in metafunc.fixturenames:
-        more = MATRIX if metafunc.config.getoption("--matrix") else []
+        more = BETWEEN if metafunc.config.getoption("--matrix") else []
         metafunc.parametrize(
-            "series", sorted(SERIES + more), scope="session", ids="glance-{}".format
+            "series", sorted(ENDS_OF_SUPPORT + more), scope="session", ids="glance-{}".format
         )
 
 
