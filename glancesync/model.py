@@ -35,6 +35,7 @@ IN_FLIGHT = frozenset({"saving", "uploading", "importing"})
 
 #: Fields of an image that are about the one it was read from, and not synced.
 OWN = ("failed_import", "created_at", "importing_to", "mapping", "lent")
+_HALF = 32  # hex digits of a fingerprint's halves
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,13 +122,22 @@ class Image:
     def fingerprint(self) -> str:
         """A hash over everything that a replica takes over; equal images have equal ones.
 
-        Lent bytes count by the address that the image has for them: an image's never change.
+        Its second half is over the members, which lists of images do not show. Lent bytes count by
+        the address that the image has for them: an image's never change.
         """
         if self.lent is not None:
             return self.lent.fingerprint
-        return hashlib.sha256(
-            json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":")).encode()
-        ).hexdigest()
+        said = self.as_dict()
+        members = said.pop("members")
+        return _half(said) + _half(members)
+
+    def is_as(self, fingerprint: str | None) -> bool:
+        """True if ``fingerprint`` is that of this image."""
+        return fingerprint == self.fingerprint()
+
+    def is_listed_as(self, fingerprint: str | None) -> bool:
+        """True if ``fingerprint`` is that of this image but for its members."""
+        return fingerprint is not None and fingerprint[:_HALF] == self.fingerprint()[:_HALF]
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready, without what is not synced."""
@@ -165,6 +175,11 @@ class Image:
         if algorithm == "md5":
             return dataclasses.replace(self, checksum=value, os_hash_algo=None, os_hash_value=None)
         return dataclasses.replace(self, os_hash_algo=algorithm, os_hash_value=value)
+
+
+def _half(said: Mapping[str, Any]) -> str:
+    text = json.dumps(said, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:_HALF]
 
 
 def fingerprint_of(image: Image | None) -> str:

@@ -160,13 +160,14 @@ class Reconciler:
             for page in pages(service, hidden=hidden, updated_since=since):
                 self._heard(task.region, None)
                 newest = max([newest, *page.updated_at])
-                images = with_members(service, page.images)
                 if home:
-                    records = self._baselines.images_by_id(images)
-                    seen = self._home(images, records)
+                    images = with_members(service, page.images)
+                    seen = self._home(images, self._baselines.images_by_id(images))
                 else:
-                    there = self._baselines.placed_as(task.region, images)
-                    seen = self._region(task.region, images, there)
+                    # Members are left to audits: who is added does not make an image a changed one.
+                    listed = {image.id: image for image in page.images}
+                    there = self._baselines.placed_as(task.region, listed)
+                    seen = self._region(task.region, listed, there, Image.is_listed_as)
                 changed += seen.drifted
                 _still_ours(task, lost)
                 self._queue.commit(task, _changes(seen))
@@ -259,7 +260,7 @@ class Reconciler:
         listed = [placed for placed in there if placed.replica.replica_id in full]
         others = full.keys() - {placed.replica.replica_id for placed in listed}
         listed += self._baselines.placed_as(region, others)  # deleted once, and there again
-        seen = self._region(region, full, listed)
+        seen = self._region(region, full, listed, Image.is_as)
         for placed in there:
             if placed.replica.replica_id not in full and not placed.busy:
                 seen.missing += 1
@@ -410,14 +411,18 @@ class Reconciler:
             seen.ask(TaskKind.IMAGE, image.id, self._services.home, why)
 
     def _region(
-        self, region: str, images: Mapping[str, Image | None], there: Sequence[Placed]
+        self,
+        region: str,
+        images: Mapping[str, Image | None],
+        there: Sequence[Placed],
+        unchanged: Callable[[Image, str | None], bool],
     ) -> _Seen:
         """A region's images against the baselines of the replicas they are."""
         seen = _Seen(region)
         for placed in there:
             assert placed.replica.replica_id is not None  # noqa: S101 - by it they were chosen
             image = images[placed.replica.replica_id]
-            if placed.busy or (image and image.fingerprint() == placed.replica.baseline):
+            if placed.busy or (image and unchanged(image, placed.replica.baseline)):
                 continue
             seen.drifted += 1
             if image is not None and _corrupt(image, placed):

@@ -514,6 +514,19 @@ def test_a_watch_sees_what_changed_lately_and_remembers_how_far(world: World) ->
     assert world.asked() == {("replica", 3, REGION)}, "nothing is concluded from absence"
 
 
+def test_a_watch_of_a_region_asks_for_no_members(world: World) -> None:
+    """While many images are copied it would be as many requests, again at each watch."""
+    world.in_sync(1, 2, visibility="shared", updated_at=just_now())
+    there = world.glances[REGION]
+    there.members[image_id(1)] = {"q": "pending"}
+    there.images[image_id(2)]["name"] = "changed"
+    outcome = world.run(TaskKind.WATCH, REGION)
+    assert isinstance(outcome, Again)
+    assert outcome.result == "1 changed"
+    assert world.asked() == {("replica", 2, REGION)}
+    assert not any(path.endswith("/members") for path in there.asked)
+
+
 def test_a_watch_of_home_asks_for_an_audit_under_a_new_strategy(world: World) -> None:
     world.in_sync(1)
     world.run(TaskKind.WATCH, HOME)

@@ -83,8 +83,11 @@ def test_members_that_drifted_are_mended(estate: Estate) -> None:
     estate.home.image_members.create(image, "a" * 32)
     estate.follows(image)
     estate.settled()
+    before = estate.glances["RegionThree"].images.get(image)["updated_at"]
     estate.glances["RegionTwo"].image_members.delete(image, "a" * 32)
     estate.glances["RegionThree"].image_members.create(image, "b" * 32)
+    after = estate.glances["RegionThree"].images.get(image)["updated_at"]
+    assert after == before, "a watch can't know"
     for region in estate.others:
         assert audited(estate, region)["drifted"] == 1
     estate.follows(image)

@@ -84,6 +84,16 @@ def test_the_fingerprint_depends_on_every_field_that_is_synced(field: str) -> No
         assert changed.fingerprint() != BASE.fingerprint()
 
 
+@pytest.mark.parametrize("field", OTHERS)
+def test_a_list_shows_all_changes_but_those_of_members(field: str) -> None:
+    changed = dataclasses.replace(BASE, **{field: OTHERS[field]})
+    assert not changed.is_as(BASE.fingerprint())
+    shown = dataclasses.replace(changed, members={})
+    assert shown.is_listed_as(BASE.fingerprint()) == (field == "members")
+    assert shown.is_listed_as(changed.fingerprint())
+    assert not shown.is_listed_as(None)
+
+
 @given(st.dictionaries(st.text(max_size=5), st.text(max_size=5)))
 def test_any_text_has_a_fingerprint(properties: dict[str, str]) -> None:
     image = dataclasses.replace(BASE, properties=properties)
