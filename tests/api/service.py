@@ -9,7 +9,7 @@ import dataclasses
 import pathlib
 import tempfile
 import threading
-from typing import Any
+from typing import Any, Self
 from unittest import mock
 
 import webob.exc
@@ -114,6 +114,10 @@ class Empty(fixture.GabbiFixture):
     def services(self) -> Services:
         """The regions of this API: what it looks up in them it does not get."""
         raise Transient("RegionOne", "could not read the image: it does not answer")
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        return self
 
     def start_fixture(self) -> None:
         self._stack = contextlib.ExitStack()

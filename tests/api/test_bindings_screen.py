@@ -19,10 +19,8 @@ GIB = 2**30
 
 @pytest.fixture
 def estate() -> Iterator[service.Estate]:
-    estate = service.Estate()
-    estate.start_fixture()
-    yield estate
-    estate.stop_fixture()
+    with service.Estate() as estate:
+        yield estate
 
 
 def screen() -> list[str]:

@@ -23,10 +23,8 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 @pytest.fixture
 def estate() -> Iterator[service.Estate]:
-    estate = service.Estate()
-    estate.start_fixture()
-    yield estate
-    estate.stop_fixture()
+    with service.Estate() as estate:
+        yield estate
 
 
 def ask(path: str = "/metrics", **headers: str) -> webob.Response:
@@ -197,11 +195,7 @@ def test_a_label_that_wants_escaping(estate: service.Estate) -> None:
 
 
 def test_the_journal_does_not_answer() -> None:
-    gone = service.Gone()
-    gone.start_fixture()
-    try:
+    with service.Gone():
         response = ask()
-    finally:
-        gone.stop_fixture()
     assert response.status_code == 503
     assert response.json["error"]["message"] == "The journal's database does not answer."

@@ -15,10 +15,8 @@ IDS = [f"aaaaaaaa-0000-0000-0000-{number:012}" for number in range(100_000)]
 
 @pytest.fixture
 def api() -> Iterator[service.Empty]:
-    api = service.Empty()
-    api.start_fixture()
-    yield api
-    api.stop_fixture()
+    with service.Empty() as api:
+        yield api
 
 
 def post(body: bytes, path: str = "/v1/events", token: str = "service-token") -> webob.Response:
@@ -71,10 +69,8 @@ def test_as_many_as_are_taken(api: service.Empty) -> None:
 
 @pytest.fixture
 def jobs() -> Iterator[service.Jobs]:
-    api = service.Jobs()
-    api.start_fixture()
-    yield api
-    api.stop_fixture()
+    with service.Jobs() as api:
+        yield api
 
 
 def job(images: list[str], *regions: str) -> bytes:

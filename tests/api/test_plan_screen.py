@@ -23,10 +23,8 @@ MADE = "made now under strategy ALL"
 
 @pytest.fixture
 def estate() -> Iterator[service.Planned]:
-    estate = service.Planned()
-    estate.start_fixture()
-    yield estate
-    estate.stop_fixture()
+    with service.Planned() as estate:
+        yield estate
 
 
 def screen(number: int) -> list[str]:

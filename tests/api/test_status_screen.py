@@ -23,18 +23,14 @@ UNWELL = (
 
 @pytest.fixture
 def estate() -> Iterator[service.Estate]:
-    estate = service.Estate()
-    estate.start_fixture()
-    yield estate
-    estate.stop_fixture()
+    with service.Estate() as estate:
+        yield estate
 
 
 @pytest.fixture
 def empty() -> Iterator[service.Empty]:
-    empty = service.Empty()
-    empty.start_fixture()
-    yield empty
-    empty.stop_fixture()
+    with service.Empty() as empty:
+        yield empty
 
 
 def screen() -> list[str]:
