@@ -3,7 +3,6 @@
 
 import contextlib
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -99,9 +98,8 @@ def test_images_follow_and_one_who_waits_stops_nobody(
         waiter.start()
         waiter.join(1.0)
         assert waiter.is_alive(), "the hint waits for the lock"
-        begun = time.monotonic()
-        assert requests.get(f"{estate.cloud.sync_url}/healthcheck", timeout=30).text == "OK\n"
-        assert time.monotonic() - begun < 1.0
+        assert requests.get(f"{estate.cloud.sync_url}/healthcheck", timeout=10).text == "OK\n"
+        assert waiter.is_alive(), "it waits still"
     waiter.join(PATIENCE)
     assert answers == [202]
 
