@@ -15,6 +15,7 @@ import pathlib
 import queue
 import re
 import secrets
+import signal
 import subprocess
 import threading
 import time
@@ -242,6 +243,7 @@ class Host:
             timeout=None,
             env=environment(),
             dimensions=(24, 1000),
+            preexec_fn=_hears_hangups,
         )
         self._login.delayafterclose = 0.02
         shell = Shell(os.fdopen(kept[0], "wb"), os.fdopen(os.open(fifos[1], os.O_RDONLY), "rb"))
@@ -451,6 +453,11 @@ class Program:
         """End it, whatever it does."""
         with contextlib.suppress(pexpect.ExceptionPexpect):  # it hangs in the kernel
             self._child.close(force=True)
+
+
+def _hears_hangups() -> None:
+    """A login ends with us, also where ``nohup`` has started us, which is inherited."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def last_words(said: bytes) -> str:

@@ -540,6 +540,14 @@ def test_two_workers_do_not_write_to_one_file(
     assert left(folders[1]) == {IMAGE}
 
 
+@pytest.fixture
+def hangups_ignored() -> Iterator[None]:
+    """As by whom ``nohup`` has started, and what he starts."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize("how", ["cancelled", "killed"])
 @pytest.mark.parametrize("direction", ["to a host", "from a host", "relayed"])
 def test_nothing_runs_on_when_nobody_wants_it(
@@ -548,6 +556,7 @@ def test_nothing_runs_on_when_nobody_wants_it(
     two_hosts: tuple[Host, Host],
     folders: tuple[Path, Path],
     wires: list[Wire],
+    hangups_ignored: None,
 ) -> None:
     there = 0 if direction == "from a host" else 1
     wires.append(Wire(two_hosts[there].address, two_hosts[there].port))

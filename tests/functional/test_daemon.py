@@ -15,6 +15,7 @@ from devcloud import Cloud
 from tests.functional.estate import Estate, random_bytes
 from tests.functional.reconfigured import region_with
 from tests.functional.wait import until
+from tests.sshd import free_port
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_a_configuration_that_cannot_work_is_refused(
     cloud: Cloud, tmp_path: Path, case: str
 ) -> None:
     change, said = BAD[case]
-    path = config(cloud, tmp_path, (r"^bind_port ?=.*", "bind_port = 1"), change)
+    path = config(cloud, tmp_path, (r"^bind_port ?=.*", f"bind_port = {free_port()}"), change)
     done = program(cloud, "glance-sync", "--config-file", path)
     assert done.returncode == 2, done.stderr
     last = done.stderr.strip().splitlines()[-1]

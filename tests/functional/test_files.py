@@ -203,7 +203,9 @@ def test_an_active_image_whose_file_is_gone_at_home(estate: Estate, cli: Cli) ->
     blocked = [one["Detail"] for one in history(cli, image) if one["What"] == "blocked"]
     assert any(f"'{path}' could not be opened: No such file" in one for one in blocked)
     for name in estate.others:
-        assert estate.glances[name].images.get(image)["status"] == "queued"
+        # While it is tried again Glance says "saving" for a moment.
+        glance = estate.glances[name].images
+        until(lambda glance=glance: glance.get(image)["status"] == "queued", 30, "it is queued")
         assert image not in files(estate, name)
         assert not hidden(estate, name, image)
     aside.rename(path)
